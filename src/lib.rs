@@ -1,0 +1,2 @@
+//! jitspan shows which request paid for a kernel compile.
+pub mod semconv;

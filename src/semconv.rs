@@ -1,0 +1,114 @@
+//! Every name jitspan puts on the wire, once. Knows nothing else.
+//!
+//! Two rules hold for all of them. A name is never both a leaf and a namespace (`jit.x` and `jit.x.y`): stores
+//! that nest dotted keys lose one of the two. And a key on a span never means something else on an event, because
+//! the Collector's `span_metrics` looks a dimension up on the span first and only then on the event.
+
+/// Instrumentation scope of everything we send.
+pub const SCOPE_NAME: &str = "jitspan";
+
+/// Names of span events, of the compile's own spans, and of log-based events.
+pub mod event {
+    /// A kernel was compiled, or failed to compile.
+    pub const COMPILE: &str = "jit.compile";
+    /// A kernel's configurations were benchmarked against each other.
+    pub const AUTOTUNE: &str = "jit.autotune";
+    /// A compiled kernel came from a cache on disk.
+    pub const LOAD: &str = "jit.load";
+    /// The C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
+    pub const LAUNCHER: &str = "jit.launcher";
+    /// Stands for the events that did not fit on the span.
+    pub const SUMMARY: &str = "jit.summary";
+    /// OpenTelemetry's event for an exception.
+    pub const EXCEPTION: &str = "exception";
+}
+
+/// Attributes of the span of a request that waited. Each is one value, so that a search for equality finds it.
+pub mod span {
+    /// Bool: this span, or the request it belongs to, waited for a compile.
+    pub const STALLED: &str = "jit.stalled";
+    /// Int: compiles this request waited for.
+    pub const COMPILE_COUNT: &str = "jit.compile.count";
+    /// Int: autotunes this request waited for.
+    pub const AUTOTUNE_COUNT: &str = "jit.autotune.count";
+    /// Int: loads from a cache on disk this request waited for.
+    pub const LOAD_COUNT: &str = "jit.load.count";
+    /// Double, s: time in which at least one stall was going on (overlaps count once).
+    pub const STALL_TIME: &str = "jit.stall.time";
+    /// Double, s: the longest single stall.
+    pub const STALL_LONGEST: &str = "jit.stall.longest";
+    /// String: runtimes that stalled the request, sorted, joined by commas.
+    pub const RUNTIMES: &str = "jit.runtimes";
+    /// String: kernels that stalled the request, sorted, joined by commas, bounded.
+    pub const KERNELS: &str = "jit.kernels";
+    /// Int: requests in the batch that waited together.
+    pub const BATCH_SIZE: &str = "jit.batch.size";
+    /// Int: requests of the batch that got no span of their own, because the batch was over the limit.
+    pub const BATCH_OMITTED: &str = "jit.batch.omitted";
+}
+
+/// Attributes of one compile, autotune or load.
+pub mod attribute {
+    /// String: what compiled, in small letters: `triton`, `cutedsl`, ...
+    pub const RUNTIME: &str = "jit.runtime";
+    /// String: the runtime's version, as its package says.
+    pub const RUNTIME_VERSION: &str = "jit.runtime_version";
+    /// String: the kernel, as its runtime names it.
+    pub const KERNEL_NAME: &str = "jit.kernel.name";
+    /// String: the Python module that defines the kernel.
+    pub const KERNEL_MODULE: &str = "jit.kernel.module";
+    /// Double, s: the whole stall.
+    pub const DURATION: &str = "jit.duration";
+    /// String: `hit`, `miss` or `unknown`: whether the cache on disk had it.
+    pub const CACHE_RESULT: &str = "jit.cache.result";
+    /// String: `first_use`, `new_specialization`, `recompile`, `retune`.
+    pub const CAUSE: &str = "jit.cause";
+    /// String: which arguments differ from the nearest specialization known, in words.
+    pub const CHANGES: &str = "jit.changes";
+    /// String: compile options as `name=value`, joined by commas.
+    pub const OPTIONS: &str = "jit.options";
+    /// Prefix of doubles, s: time of one stage of the compile, by the runtime's own stage name.
+    pub const STAGE_PREFIX: &str = "jit.stage.";
+    /// Bool: asked for by a manual warm-up call, so no accident.
+    pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
+    /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
+    pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
+    /// String, verbose: parameter types.
+    pub const SIGNATURE: &str = "jit.signature";
+    /// String, verbose: compile-time constants.
+    pub const CONSTEXPRS: &str = "jit.constexprs";
+    /// String, verbose: the runtime's own cache key.
+    pub const KEY: &str = "jit.key";
+    /// String: the tuning key, as `name=value`, joined by commas.
+    pub const AUTOTUNE_KEY: &str = "jit.autotune.key";
+    /// Int: configurations the kernel declares.
+    pub const AUTOTUNE_DECLARED: &str = "jit.autotune.declared";
+    /// Int: configurations that were benchmarked.
+    pub const AUTOTUNE_BENCHMARKED: &str = "jit.autotune.benchmarked";
+    /// String: the configuration that won.
+    pub const AUTOTUNE_BEST: &str = "jit.autotune.best";
+    /// String: each configuration with its time in milliseconds, bounded.
+    pub const AUTOTUNE_TIMINGS: &str = "jit.autotune.timings";
+    /// Int, on `jit.summary`: events that stand nowhere else.
+    pub const EVENTS_OMITTED: &str = "jit.events.omitted";
+    /// OpenTelemetry: the kernel's function, qualified by its module.
+    pub const CODE_FUNCTION_NAME: &str = "code.function.name";
+    /// OpenTelemetry: the kernel's source file.
+    pub const CODE_FILE_PATH: &str = "code.file.path";
+    /// OpenTelemetry: the line the kernel starts at.
+    pub const CODE_LINE_NUMBER: &str = "code.line.number";
+    /// OpenTelemetry, verbose: the Python stack of the launch.
+    pub const CODE_STACKTRACE: &str = "code.stacktrace";
+    /// OpenTelemetry: class of the error, low in cardinality.
+    pub const ERROR_TYPE: &str = "error.type";
+    /// OpenTelemetry: the error's message.
+    pub const ERROR_MESSAGE: &str = "error.message";
+    /// OpenTelemetry: class of an exception.
+    pub const EXCEPTION_TYPE: &str = "exception.type";
+    /// OpenTelemetry: message of an exception.
+    pub const EXCEPTION_MESSAGE: &str = "exception.message";
+    /// OpenTelemetry: id of the thread that waited.
+    pub const THREAD_ID: &str = "thread.id";
+    /// OpenTelemetry: name of the thread that waited.
+    pub const THREAD_NAME: &str = "thread.name";
+}
