@@ -1,0 +1,336 @@
+//! What a runtime did: one finished or failed compile, load or autotune. Plain data: no clock, no SDK, no Python.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::attribute::{Attributes, bounded};
+use crate::semconv::{attribute as key, event as name};
+
+/// Nanoseconds since the Unix epoch, as OTLP counts time.
+pub type UnixNanos = u64;
+
+/// What was done with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Compiled, successfully or not.
+    Compile,
+    /// Taken from a cache on disk.
+    Load,
+    /// Configurations were benchmarked against each other; compiles may nest in it.
+    Autotune,
+}
+
+impl Kind {
+    /// The name of the span event and of the compile's own span.
+    pub fn event_name(self) -> &'static str {
+        match self {
+            Kind::Compile => name::COMPILE,
+            Kind::Load => name::LOAD,
+            Kind::Autotune => name::AUTOTUNE,
+        }
+    }
+
+    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`).
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Compile => "compile",
+            Kind::Load => "load",
+            Kind::Autotune => "autotune",
+        }
+    }
+}
+
+/// Whether the runtime's cache on disk had what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheResult {
+    /// It had it: nothing was compiled or benchmarked.
+    Hit,
+    /// It had it not.
+    Miss,
+    /// The runtime does not say.
+    #[default]
+    Unknown,
+}
+
+impl CacheResult {
+    /// The value on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheResult::Hit => "hit",
+            CacheResult::Miss => "miss",
+            CacheResult::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why it happened, seen from the kernels this process already had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No specialization of this kernel was known.
+    FirstUse,
+    /// Others were known; [`CompileEvent::changes`] says what differs.
+    NewSpecialization,
+    /// This very specialization was known: a cache was dropped, or another device asked.
+    Recompile,
+    /// The kernel was tuned before, for another tuning key.
+    Retune,
+}
+
+impl Cause {
+    /// The value on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::FirstUse => "first_use",
+            Cause::NewSpecialization => "new_specialization",
+            Cause::Recompile => "recompile",
+            Cause::Retune => "retune",
+        }
+    }
+}
+
+/// The kernel, as its runtime names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kernel {
+    /// Name, `<unknown>` where the runtime gave none.
+    pub name: String,
+    /// Module that defines it.
+    pub module: Option<String>,
+    /// Source file.
+    pub file: Option<String>,
+    /// First line of its source, from 1.
+    pub line: Option<u32>,
+}
+
+impl Kernel {
+    /// A kernel of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Kernel { name: name.into(), ..Kernel::default() }
+    }
+}
+
+/// One stage of a compile, by the runtime's own name for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// `ttir`, `llir`, `ptx`, ...
+    pub name: Cow<'static, str>,
+    /// Time spent in it.
+    pub duration: Duration,
+}
+
+/// What failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Class of the exception, qualified as the language does.
+    pub error_type: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// What an autotune did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Autotune {
+    /// The tuning key: argument and value.
+    pub key: Vec<(String, String)>,
+    /// Configurations that the kernel declares.
+    pub declared: Option<u64>,
+    /// Configurations that were benchmarked.
+    pub benchmarked: Option<u64>,
+    /// The configuration that won.
+    pub best: Option<String>,
+    /// Each configuration with its time in milliseconds (infinite: it could not run).
+    pub timings: Vec<(String, f64)>,
+}
+
+/// What only verbose mode sends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Detail {
+    /// Parameter types.
+    pub signature: Option<String>,
+    /// Compile-time constants.
+    pub constexprs: Option<String>,
+    /// The runtime's own cache key.
+    pub key: Option<String>,
+    /// The Python stack of the launch.
+    pub stack: Option<String>,
+}
+
+/// One finished (or failed) compile, disk-cache load, or autotune.
+///
+/// ```
+/// use std::time::Duration;
+/// use jitspan::{CompileEvent, Kernel, Kind};
+///
+/// let mut event = CompileEvent::new(Kind::Compile, "nvrtc", Kernel::named("saxpy"));
+/// event.duration = Duration::from_millis(180);
+/// assert_eq!(event.kind.event_name(), "jit.compile");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CompileEvent {
+    /// What was done.
+    pub kind: Kind,
+    /// What did it: `triton`, `cutedsl`, ...
+    pub runtime: Cow<'static, str>,
+    /// The runtime's version.
+    pub runtime_version: Option<String>,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// When the stall began. 0: [`crate::Monitor::record`] takes it as now, less the duration.
+    pub started: UnixNanos,
+    /// The whole stall.
+    pub duration: Duration,
+    /// Whether the cache on disk had it.
+    pub cache: CacheResult,
+    /// Why it happened.
+    pub cause: Option<Cause>,
+    /// Which arguments differ from the nearest specialization known, one phrase each.
+    pub changes: Vec<String>,
+    /// Stages, in the order they ran.
+    pub stages: Vec<Stage>,
+    /// Compile options that the runtime was called with, as it names them.
+    pub options: Vec<(String, String)>,
+    /// What the autotune did, for [`Kind::Autotune`].
+    pub autotune: Option<Autotune>,
+    /// It was asked for by a manual warm-up call, so it is neither warned of nor raised.
+    pub manual_warmup: bool,
+    /// The first compile of the process, which pays once for start-up costs of the runtime.
+    pub first_in_process: bool,
+    /// What failed, if it did.
+    pub failure: Option<Failure>,
+    /// The thread that waited: id of the operating system, and name.
+    pub thread: Option<(i64, String)>,
+    /// What only verbose mode sends.
+    pub detail: Option<Box<Detail>>,
+}
+
+impl CompileEvent {
+    /// An event of which only the kind, the runtime and the kernel are known.
+    pub fn new(kind: Kind, runtime: impl Into<Cow<'static, str>>, kernel: Kernel) -> Self {
+        CompileEvent {
+            kind,
+            runtime: runtime.into(),
+            runtime_version: None,
+            kernel,
+            started: 0,
+            duration: Duration::ZERO,
+            cache: CacheResult::Unknown,
+            cause: None,
+            changes: Vec::new(),
+            stages: Vec::new(),
+            options: Vec::new(),
+            autotune: None,
+            manual_warmup: false,
+            first_in_process: false,
+            failure: None,
+            thread: None,
+            detail: None,
+        }
+    }
+
+    /// When the stall ended.
+    pub fn ended(&self) -> UnixNanos {
+        self.started.saturating_add(nanos(self.duration))
+    }
+
+    /// The attributes of the span event, of the compile's own span and of the log-based event.
+    pub fn attributes(&self) -> Attributes {
+        let mut to = Attributes::new();
+        to.text(key::RUNTIME, &*self.runtime);
+        to.optional(key::RUNTIME_VERSION, self.runtime_version.as_deref());
+        to.text(key::KERNEL_NAME, &*self.kernel.name);
+        to.optional(key::KERNEL_MODULE, self.kernel.module.as_deref());
+        match &self.kernel.module {
+            Some(module) => to.text(key::CODE_FUNCTION_NAME, format!("{module}.{}", self.kernel.name)),
+            None => to.text(key::CODE_FUNCTION_NAME, &*self.kernel.name),
+        }
+        to.optional(key::CODE_FILE_PATH, self.kernel.file.as_deref());
+        if let Some(line) = self.kernel.line {
+            to.int(key::CODE_LINE_NUMBER, i64::from(line));
+        }
+        to.double(key::DURATION, self.duration.as_secs_f64());
+        to.text(key::CACHE_RESULT, self.cache.as_str());
+        to.optional(key::CAUSE, self.cause.map(Cause::as_str));
+        if !self.changes.is_empty() {
+            to.text(key::CHANGES, self.changes.join("; "));
+        }
+        for stage in &self.stages {
+            to.double(format!("{}{}", key::STAGE_PREFIX, stage.name), stage.duration.as_secs_f64());
+        }
+        if !self.options.is_empty() {
+            to.text(key::OPTIONS, assignments(&self.options));
+        }
+        if self.manual_warmup {
+            to.bool(key::MANUAL_WARMUP, true);
+        }
+        if self.first_in_process {
+            to.bool(key::FIRST_IN_PROCESS, true);
+        }
+        if let Some(autotune) = &self.autotune {
+            autotune.attributes(&mut to);
+        }
+        if let Some(failure) = &self.failure {
+            to.text(key::ERROR_TYPE, &*failure.error_type);
+            to.text(key::ERROR_MESSAGE, &*failure.message);
+        }
+        if let Some((id, name)) = &self.thread {
+            to.int(key::THREAD_ID, *id);
+            to.text(key::THREAD_NAME, &**name);
+        }
+        if let Some(detail) = &self.detail {
+            to.optional(key::SIGNATURE, detail.signature.as_deref());
+            to.optional(key::CONSTEXPRS, detail.constexprs.as_deref());
+            to.optional(key::KEY, detail.key.as_deref());
+            to.optional(key::CODE_STACKTRACE, detail.stack.as_deref());
+        }
+        to
+    }
+
+    /// The short form for a log line: `add_kernel (n: divisible by 16 -> not), 0.213 s`.
+    pub fn headline(&self) -> String {
+        let mut line = bounded(&self.kernel.name, 200).into_owned();
+        if !self.changes.is_empty() {
+            line.push_str(&format!(" ({})", bounded(&self.changes.join("; "), 400)));
+        }
+        line.push_str(&format!(", {:.3} s", self.duration.as_secs_f64()));
+        line
+    }
+}
+
+impl Autotune {
+    /// Timings are one string: 100 configurations stay readable, and one attribute.
+    const TIMINGS_SHOWN: usize = 64;
+
+    fn attributes(&self, to: &mut Attributes) {
+        if !self.key.is_empty() {
+            to.text(key::AUTOTUNE_KEY, assignments(&self.key));
+        }
+        if let Some(declared) = self.declared {
+            to.int(key::AUTOTUNE_DECLARED, declared as i64);
+        }
+        if let Some(benchmarked) = self.benchmarked {
+            to.int(key::AUTOTUNE_BENCHMARKED, benchmarked as i64);
+        }
+        to.optional(key::AUTOTUNE_BEST, self.best.as_deref());
+        if !self.timings.is_empty() {
+            let mut shown: Vec<String> = self
+                .timings
+                .iter()
+                .take(Self::TIMINGS_SHOWN)
+                .map(|(configuration, milliseconds)| format!("{configuration} = {milliseconds:.4} ms"))
+                .collect();
+            if self.timings.len() > Self::TIMINGS_SHOWN {
+                shown.push(format!("and {} more", self.timings.len() - Self::TIMINGS_SHOWN));
+            }
+            to.text(key::AUTOTUNE_TIMINGS, shown.join("; "));
+        }
+    }
+}
+
+/// A duration in whole nanoseconds, at most `u64::MAX` (584 years).
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn assignments(pairs: &[(String, String)]) -> String {
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+}

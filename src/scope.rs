@@ -1,0 +1,398 @@
+//! The requests being served on this thread or task, and what they waited for.
+//! Does no I/O, reads no clock, knows neither the OpenTelemetry SDK nor Python: time and ids are handed in.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanContext, SpanId};
+use parking_lot::Mutex;
+
+use crate::attribute::Attributes;
+use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
+use crate::limits::Limits;
+use crate::semconv::{attribute, event as name, span as key};
+use crate::span::{Span, SpanEvent, Status};
+use crate::summary::Summary;
+
+/// One request in a scope.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The span that its client, or the server in front of us, started for it. None: it gets a trace of its own.
+    pub parent: Option<SpanContext>,
+    /// What is known of this request alone (`gen_ai.request.id`, ...).
+    pub attributes: Attributes,
+}
+
+/// What a scope is made from.
+#[derive(Debug, Clone)]
+pub struct ScopeOptions {
+    /// Name of the spans, `inference` unless the server knows better.
+    pub name: Cow<'static, str>,
+    /// Attributes of every span.
+    pub attributes: Attributes,
+    /// Who waits.
+    pub requests: Vec<Request>,
+    /// When the requests began to be served.
+    pub started: UnixNanos,
+}
+
+/// The set of requests being served, each with its trace context. A clone is the same scope.
+///
+/// Until something compiles it holds what it was given and nothing else; the first stall gives each request a span.
+#[derive(Debug, Clone)]
+pub struct Scope(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: ScopeOptions,
+    served: Served,
+    /// Requests beyond the limit.
+    omitted: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// Requests, each of which gets a span of ours.
+    Requests,
+    /// Somebody else's span that is still open: it takes the events itself, and our compile spans are its children.
+    LiveSpan,
+    /// Nobody: the stall itself is the root span.
+    Nobody,
+}
+
+impl Inner {
+    fn new(options: ScopeOptions, served: Served, omitted: usize) -> Self {
+        Inner { options, served, omitted, state: Mutex::default() }
+    }
+}
+
+/// A scope that does not keep itself alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakScope(Weak<Inner>);
+
+impl WeakScope {
+    pub(crate) fn upgrade(&self) -> Option<Scope> {
+        self.0.upgrade().map(Scope)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// One for each request, from the first stall on.
+    identities: Vec<SpanContext>,
+    events: Vec<Arc<CompileEvent>>,
+    dropped_events: u32,
+    summary: Summary,
+    ended: bool,
+}
+
+/// A compile that is going on, or an autotune that others nest in. Gives one child span to each request.
+#[derive(Debug, Default)]
+pub struct Operation {
+    spans: OnceLock<Vec<SpanId>>,
+    parent: Option<Arc<Operation>>,
+}
+
+impl Operation {
+    /// One that nests in `parent`, if that is given.
+    pub fn new(parent: Option<Arc<Operation>>) -> Arc<Self> {
+        Arc::new(Operation { spans: OnceLock::new(), parent })
+    }
+}
+
+/// Gives a span its identity: the trace of its parent or a new one, a new span id, sampled or not.
+pub type Identify<'a> = &'a dyn Fn(Option<&SpanContext>) -> SpanContext;
+
+/// What a stall adds to a scope.
+pub struct Stall<'a> {
+    /// What happened.
+    pub event: Arc<CompileEvent>,
+    /// The operation it is.
+    pub operation: &'a Operation,
+    /// Whether a span of its own is wanted.
+    pub own_span: bool,
+}
+
+impl Scope {
+    /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
+    pub fn new(mut options: ScopeOptions, limit: usize) -> Self {
+        let batch = options.requests.len();
+        options.requests.truncate(limit);
+        let omitted = batch - options.requests.len();
+        if batch > 1 {
+            options.attributes.int(key::BATCH_SIZE, batch as i64);
+        }
+        if omitted > 0 {
+            options.attributes.int(key::BATCH_OMITTED, omitted as i64);
+        }
+        Scope(Arc::new(Inner::new(options, Served::Requests, omitted)))
+    }
+
+    /// A scope for a stall that no request waited for.
+    pub fn orphan(started: UnixNanos) -> Self {
+        let options = ScopeOptions {
+            name: Cow::Borrowed(name::COMPILE),
+            attributes: Attributes::new(),
+            requests: vec![Request::default()],
+            started,
+        };
+        Scope(Arc::new(Inner::new(options, Served::Nobody, 0)))
+    }
+
+    /// A scope for a span that somebody else has opened and will end.
+    pub fn live(span: SpanContext, started: UnixNanos) -> Self {
+        let scope = Self::orphan(started);
+        let inner = Inner::new(scope.0.options.clone(), Served::LiveSpan, 0);
+        inner.state.lock().identities = vec![span];
+        Scope(Arc::new(inner))
+    }
+
+    /// The same requests again, for what happens after this scope has ended: nothing is lost, and nothing is
+    /// added to a span that has left.
+    pub fn reopened(&self, started: UnixNanos) -> Self {
+        let options = ScopeOptions { started, ..self.0.options.clone() };
+        let inner = Inner::new(options, self.0.served, self.0.omitted);
+        if self.0.served == Served::LiveSpan {
+            inner.state.lock().identities = self.0.state.lock().identities.clone();
+        }
+        Scope(Arc::new(inner))
+    }
+
+    /// Whether nobody is served.
+    pub fn is_orphan(&self) -> bool {
+        self.0.served == Served::Nobody
+    }
+
+    /// Who is served, if the span is somebody else's.
+    pub fn live_span(&self) -> Option<SpanContext> {
+        (self.0.served == Served::LiveSpan).then(|| self.0.state.lock().identities.first().cloned()).flatten()
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakScope {
+        WeakScope(Arc::downgrade(&self.0))
+    }
+
+    /// Whether its spans have left.
+    pub fn has_ended(&self) -> bool {
+        self.0.state.lock().ended
+    }
+
+    /// Whether something compiled in it that has not left yet.
+    pub fn has_stalled(&self) -> bool {
+        let state = self.0.state.lock();
+        state.summary.count() > 0 && !state.ended
+    }
+
+    /// How many requests wait, those beyond the limit included.
+    pub fn waiting(&self) -> usize {
+        if self.is_orphan() { 0 } else { self.0.options.requests.len() + self.0.omitted }
+    }
+
+    /// What the stalls so far come to, for a span that is somebody else's.
+    pub fn summary(&self) -> Attributes {
+        self.0.state.lock().summary.attributes()
+    }
+
+    /// How many requests are not sampled, so far as that is known.
+    pub fn unsampled(&self) -> usize {
+        self.0.state.lock().identities.iter().filter(|identity| !identity.is_sampled()).count()
+    }
+
+    /// How many requests are beyond the limit.
+    pub fn omitted(&self) -> usize {
+        self.0.omitted
+    }
+
+    /// Adds a stall, and returns the spans it has of its own, one for each request that is sampled.
+    pub fn stall(&self, stall: &Stall<'_>, identify: Identify<'_>, limits: &Limits) -> Vec<Span> {
+        let mut state = self.0.state.lock();
+        self.identify(&mut state, identify);
+        state.summary.add(&stall.event);
+        let wanted = stall.own_span && state.events.len() < limits.events;
+        if state.events.len() < limits.events {
+            state.events.push(Arc::clone(&stall.event));
+        } else {
+            state.dropped_events += 1;
+        }
+        if !wanted {
+            return Vec::new();
+        }
+        let own = self.span_ids(stall.operation, &state, identify);
+        if self.is_orphan() && stall.operation.parent.is_none() {
+            return Vec::new();
+        }
+        let parents = stall.operation.parent.as_deref().map(|parent| self.span_ids(parent, &state, identify));
+        let mut attributes = stall.event.attributes();
+        attributes.bool(key::STALLED, true);
+        limits.apply_to_span(&mut attributes);
+        let identities = state.identities.iter().enumerate().filter(|(_, identity)| identity.is_sampled());
+        identities
+            .map(|(index, identity)| Span {
+                context: with_span_id(identity, own.get(index)),
+                parent: Some(match &parents {
+                    Some(parents) => with_span_id(identity, parents.get(index)),
+                    None => identity.clone(),
+                }),
+                name: Cow::Borrowed(stall.event.kind.event_name()),
+                started: stall.event.started,
+                ended: stall.event.ended(),
+                attributes: attributes.clone(),
+                events: Vec::new(),
+                dropped_events: 0,
+                status: status(stall.event.failure.as_ref()),
+            })
+            .collect()
+    }
+
+    /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
+    /// stage's spans.
+    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
+        let mut state = self.0.state.lock();
+        if state.ended {
+            return Vec::new();
+        }
+        if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
+            let longer = Arc::make_mut(known);
+            longer.stages.push(crate::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
+            longer.duration += by;
+        }
+        let ended = event.ended();
+        state.summary.stall(ended, ended.saturating_add(nanos(by)));
+        let mut attributes = Attributes::new();
+        attributes.text(attribute::RUNTIME, &*event.runtime);
+        attributes.text(attribute::KERNEL_NAME, &*event.kernel.name);
+        attributes.double(attribute::DURATION, by.as_secs_f64());
+        attributes.bool(key::STALLED, true);
+        let identities = state.identities.iter().filter(|identity| identity.is_sampled());
+        identities
+            .map(|identity| Span {
+                context: with_span_id(identity, Some(&identify(Some(identity)).span_id())),
+                parent: Some(identity.clone()),
+                name: Cow::Borrowed(name::LAUNCHER),
+                started: ended,
+                ended: ended.saturating_add(nanos(by)),
+                attributes: attributes.clone(),
+                events: Vec::new(),
+                dropped_events: 0,
+                status: Status::Unset,
+            })
+            .collect()
+    }
+
+    /// Ends it. A scope in which nothing compiled, or that has ended, gives nothing.
+    pub fn close(&self, ended: UnixNanos, limits: &Limits) -> Vec<Span> {
+        self.end(ended, None, limits)
+    }
+
+    /// Ends it as failed: each span carries the status and an exception event.
+    pub fn fail(&self, failure: &Failure, ended: UnixNanos, limits: &Limits) -> Vec<Span> {
+        self.end(ended, Some(failure), limits)
+    }
+
+    fn end(&self, ended: UnixNanos, failure: Option<&Failure>, limits: &Limits) -> Vec<Span> {
+        let mut state = self.0.state.lock();
+        if state.ended || state.summary.count() == 0 {
+            return Vec::new();
+        }
+        state.ended = true;
+        if self.0.served == Served::LiveSpan {
+            return Vec::new();
+        }
+        let options = &self.0.options;
+        let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
+        let ended = ended.max(latest).max(options.started);
+        let events = self.events(&mut state, failure, ended, limits);
+        let mut common = state.summary.attributes();
+        let own = state.events.iter().find(|event| event.ended() == latest).filter(|_| self.is_orphan());
+        if let Some(event) = own {
+            common.extend(&event.attributes());
+        }
+        let failed = failure.or(own.and_then(|event| event.failure.as_ref()));
+        if let Some(failure) = failure {
+            common.text(attribute::ERROR_TYPE, &*failure.error_type);
+        }
+        common.extend(&options.attributes);
+        let sampled = state.identities.iter().zip(&options.requests).filter(|(identity, _)| identity.is_sampled());
+        sampled
+            .map(|(identity, request)| {
+                let mut attributes = common.clone();
+                attributes.extend(&request.attributes);
+                limits.apply_to_span(&mut attributes);
+                Span {
+                    context: identity.clone(),
+                    parent: request.parent.clone(),
+                    name: own.map_or(options.name.clone(), |event| event.kind.event_name().into()),
+                    started: options.started,
+                    ended,
+                    attributes,
+                    events: events.clone(),
+                    dropped_events: state.dropped_events,
+                    status: status(failed),
+                }
+            })
+            .collect()
+    }
+
+    fn events(
+        &self,
+        state: &mut State,
+        failure: Option<&Failure>,
+        ended: UnixNanos,
+        limits: &Limits,
+    ) -> Vec<SpanEvent> {
+        state.events.sort_by_key(|event| event.started);
+        let mut events: Vec<SpanEvent> = state
+            .events
+            .iter()
+            .map(|event| SpanEvent {
+                name: Cow::Borrowed(event.kind.event_name()),
+                time: event.started,
+                attributes: event.attributes(),
+            })
+            .collect();
+        if let Some(failure) = failure {
+            events.push(exception(failure, ended));
+        }
+        for event in &mut events {
+            limits.apply_to_event(&mut event.attributes);
+        }
+        events
+    }
+
+    fn identify(&self, state: &mut State, identify: Identify<'_>) {
+        if state.identities.is_empty() {
+            state.identities =
+                self.0.options.requests.iter().map(|request| identify(request.parent.as_ref())).collect();
+        }
+    }
+
+    /// The span ids of an operation, one for each request; of an orphan's outermost operation, the root span's own.
+    fn span_ids<'a>(&self, operation: &'a Operation, state: &State, identify: Identify<'_>) -> &'a [SpanId] {
+        operation.spans.get_or_init(|| {
+            let outermost = self.is_orphan() && operation.parent.is_none();
+            let identities = state.identities.iter();
+            identities
+                .map(|identity| if outermost { identity.span_id() } else { identify(Some(identity)).span_id() })
+                .collect()
+        })
+    }
+}
+
+/// OpenTelemetry's `exception` event.
+pub fn exception(failure: &Failure, time: UnixNanos) -> SpanEvent {
+    let mut attributes = Attributes::new();
+    attributes.text(attribute::EXCEPTION_TYPE, &*failure.error_type);
+    attributes.text(attribute::EXCEPTION_MESSAGE, &*failure.message);
+    SpanEvent { name: Cow::Borrowed(name::EXCEPTION), time, attributes }
+}
+
+fn status(failure: Option<&Failure>) -> Status {
+    failure.map_or(Status::Unset, |failure| Status::Error(failure.message.clone().into()))
+}
+
+fn with_span_id(identity: &SpanContext, id: Option<&SpanId>) -> SpanContext {
+    let id = id.copied().unwrap_or(identity.span_id());
+    SpanContext::new(identity.trace_id(), id, identity.trace_flags(), false, identity.trace_state().clone())
+}

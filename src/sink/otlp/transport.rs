@@ -1,0 +1,142 @@
+//! Sends one message, once, over gRPC or HTTP, and says what the collector answered.
+
+use bytes::Bytes;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use prost::Message;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+
+use super::answer::{Answer, with_causes};
+use super::connection::{HttpClient, client};
+use crate::config::{Compression, Endpoint, Protocol};
+
+/// The answer of a collector is small; whatever answers more is no collector.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+const AGENT: &str = concat!("jitspan/", env!("CARGO_PKG_VERSION"));
+
+/// A connection to one endpoint.
+pub struct Transport {
+    endpoint: Endpoint,
+    client: Option<Wire>,
+}
+
+enum Wire {
+    Grpc(HttpClient<tonic::body::Body>),
+    Http(HttpClient<Full<Bytes>>),
+}
+
+impl Transport {
+    /// To this endpoint. Nothing is opened yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Transport { endpoint, client: None }
+    }
+
+    /// Sends a message. Takes no longer than the endpoint's time-out.
+    pub async fn send(&mut self, message: &ExportTraceServiceRequest) -> Answer {
+        let timeout = self.endpoint.timeout;
+        let answer = match tokio::time::timeout(timeout, self.attempt(message)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Later { after: None, message: format!("no answer within {timeout:?}") },
+        };
+        if matches!(answer, Answer::Later { .. }) {
+            self.client = None;
+        }
+        answer
+    }
+
+    async fn attempt(&mut self, message: &ExportTraceServiceRequest) -> Answer {
+        let wire = match self.client.take() {
+            Some(wire) => Ok(wire),
+            None => match self.endpoint.protocol {
+                Protocol::Grpc => client(&self.endpoint).map(Wire::Grpc),
+                Protocol::HttpProtobuf => client(&self.endpoint).map(Wire::Http),
+            },
+        };
+        match wire {
+            // Certificates that are being replaced may be back in a moment.
+            Err(error) => Answer::Later { after: None, message: error.to_string() },
+            Ok(Wire::Grpc(client)) => {
+                let answer = self.grpc(client.clone(), message).await;
+                self.client = Some(Wire::Grpc(client));
+                answer
+            }
+            Ok(Wire::Http(client)) => {
+                let answer = self.http(&client, message).await;
+                self.client = Some(Wire::Http(client));
+                answer
+            }
+        }
+    }
+
+    async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &ExportTraceServiceRequest) -> Answer {
+        let mut service =
+            TraceServiceClient::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
+        match self.endpoint.compression {
+            None => {}
+            Some(Compression::Gzip) => service = service.send_compressed(CompressionEncoding::Gzip),
+            Some(Compression::Zstd) => service = service.send_compressed(CompressionEncoding::Zstd),
+        }
+        let mut headers = http::HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.extend(self.endpoint.headers.iter().cloned());
+        let mut request = tonic::Request::new(message.clone());
+        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        match service.export(request).await {
+            Ok(answer) => taken(answer.into_inner()),
+            Err(status) => Answer::from_grpc(&status),
+        }
+    }
+
+    async fn http(&self, client: &HttpClient<Full<Bytes>>, message: &ExportTraceServiceRequest) -> Answer {
+        let request = match self.request(message) {
+            Ok(request) => request,
+            Err(error) => return Answer::Refused { message: error.to_string() },
+        };
+        let response = match client.request(request).await {
+            Ok(response) => response,
+            Err(error) => return Answer::Later { after: None, message: with_causes(&error) },
+        };
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // The body is read even where it says nothing to us: only then can the connection be used again.
+        let body = body(response).await;
+        if status != StatusCode::OK {
+            return Answer::from_http(status, retry_after.as_deref());
+        }
+        // What cannot be read was a 200 all the same: sending it again would double it.
+        taken(ExportTraceServiceResponse::decode(body.unwrap_or_default()).unwrap_or_default())
+    }
+
+    fn request(&self, message: &ExportTraceServiceRequest) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
+        let mut request = Request::post(self.endpoint.uri.clone())
+            .header(USER_AGENT, AGENT)
+            .header(CONTENT_TYPE, "application/x-protobuf");
+        for (name, value) in &self.endpoint.headers {
+            request = request.header(name, value);
+        }
+        let mut bytes = message.encode_to_vec();
+        if self.endpoint.compression == Some(Compression::Gzip) {
+            let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
+            std::io::Write::write_all(&mut encoder, &bytes)?;
+            bytes = encoder.finish()?;
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        Ok(request.body(Full::new(Bytes::from(bytes)))?)
+    }
+}
+
+async fn body(response: Response<hyper::body::Incoming>) -> Option<Bytes> {
+    Limited::new(response.into_body(), ANSWER_BYTES).collect().await.ok().map(|body| body.to_bytes())
+}
+
+fn taken(answer: ExportTraceServiceResponse) -> Answer {
+    let partial = answer.partial_success.unwrap_or_default();
+    Answer::taken(partial.rejected_spans, partial.error_message)
+}

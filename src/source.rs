@@ -1,0 +1,62 @@
+//! Where time and ids come from. Everything else takes them from here, so that a test can fix both.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::trace::{SpanId, TraceId};
+
+use crate::event::{UnixNanos, nanos};
+
+/// Tells the time on the wire, and makes ids.
+pub trait Source: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> UnixNanos;
+    /// A new trace id, never zero.
+    fn trace_id(&self) -> TraceId;
+    /// A new span id, never zero.
+    fn span_id(&self) -> SpanId;
+}
+
+/// The machine's wall clock, and ids from the operating system's randomness: a server that seeds its generators alike
+/// on all ranks, or forks, must not make ids collide.
+///
+/// Durations are never differences of this clock: whoever times a stall uses a monotonic one.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct System;
+
+impl Source for System {
+    fn now(&self) -> UnixNanos {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+    }
+
+    fn trace_id(&self) -> TraceId {
+        TraceId::from_bytes(random())
+    }
+
+    fn span_id(&self) -> SpanId {
+        SpanId::from_bytes(random())
+    }
+}
+
+/// Never all zero, not even where the system refuses randomness: then the address of a local and the time stand in.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() {
+        let seed = &raw const bytes as u64 ^ SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, nanos);
+        for (place, byte) in bytes.iter_mut().zip(seed.to_be_bytes().iter().cycle()) {
+            *place = *byte;
+        }
+    }
+    if bytes.iter().all(|byte| *byte == 0) {
+        bytes[N - 1] = 1;
+    }
+    bytes
+}
+
+/// A random UUID (version 4), as text.
+pub fn uuid() -> String {
+    let random = u128::from_be_bytes(random());
+    let version_4 = (random & !(0xf << 76)) | (0x4 << 76);
+    let variant = (version_4 & !(0b11 << 62)) | (0b10 << 62);
+    let text = format!("{variant:032x}");
+    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+}

@@ -1,0 +1,136 @@
+//! What we did about ourselves: counters that only grow, one table of names. Nothing is lost without a number here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
+        /// What is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Counter { $($(#[doc = $doc])* $variant,)* }
+
+        impl Counter {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
+
+            /// The name in `jitspan.stats()`.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Compiles recorded while armed.
+    Compiles = "events.compile",
+    /// Autotunes recorded while armed.
+    Autotunes = "events.autotune",
+    /// Loads from a disk cache recorded while armed.
+    Loads = "events.load",
+    /// Compiles, autotunes and loads seen before arming.
+    Warmup = "events.warmup",
+    /// Re-traces that compiled nothing.
+    Retraces = "events.retrace",
+    /// Events beyond a span's event limit.
+    EventsDropped = "events.dropped.limit",
+    /// Requests that waited.
+    RequestsStalled = "requests.stalled",
+    /// Requests of large batches that got no span of their own.
+    RequestsOmitted = "requests.omitted",
+    /// Requests whose trace is not sampled: nothing is sent for them.
+    RequestsUnsampled = "requests.not_sampled",
+    /// Carriers whose trace context could not be read.
+    CarriersMalformed = "carriers.malformed",
+    /// Spans handed to the exporter: exported, dropped or queued, each one of them.
+    SpansRecorded = "spans.recorded",
+    /// Spans the collector took.
+    SpansExported = "spans.exported",
+    /// Spans dropped: the queue was full.
+    DroppedQueueFull = "spans.dropped.queue_full",
+    /// Spans dropped: the collector refused them for good.
+    DroppedRefused = "spans.dropped.refused",
+    /// Spans dropped: the collector took their message but not them.
+    DroppedRejected = "spans.dropped.rejected",
+    /// Spans dropped: no collector could be reached in time.
+    DroppedUnreachable = "spans.dropped.unreachable",
+    /// Spans dropped: one alone is larger than a message may be.
+    DroppedTooLarge = "spans.dropped.too_large",
+    /// Spans dropped: they came after the shutdown, or the process ended before they were sent.
+    DroppedShutdown = "spans.dropped.shutdown",
+    /// Spans dropped: exporting is switched off.
+    DroppedDisabled = "spans.dropped.disabled",
+    /// Errors raised in error mode.
+    Raised = "errors.raised",
+    /// Flushes that did not finish in time.
+    FlushesLate = "flushes.late",
+}
+
+/// Counters of one process.
+#[derive(Debug)]
+pub struct Stats {
+    values: [AtomicU64; Counter::ALL.len()],
+    faults: Mutex<BTreeMap<String, u64>>,
+    export_error: Mutex<Option<String>>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            values: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+            faults: Mutex::default(),
+            export_error: Mutex::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Places of faults that are told apart; a fault's place is ours, so there are few.
+    const PLACES: usize = 256;
+
+    /// Counts `amount` more.
+    pub fn add(&self, counter: Counter, amount: usize) {
+        self.values[counter as usize].fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a fault of ours at `place`. True if it is the first there: that one is logged.
+    pub fn fault(&self, place: &str) -> bool {
+        let mut faults = self.faults.lock();
+        if !faults.contains_key(place) && faults.len() >= Self::PLACES {
+            return false;
+        }
+        let count = faults.entry(place.to_owned()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Faults at places that begin with `prefix`.
+    pub fn faults(&self, prefix: &str) -> u64 {
+        self.faults.lock().iter().filter(|(place, _)| place.starts_with(prefix)).map(|(_, count)| count).sum()
+    }
+
+    /// Remembers why the collector did not take something; the newest reason stays.
+    pub fn note_export_error(&self, message: &str) {
+        *self.export_error.lock() = Some(crate::attribute::bounded(message, 400).into_owned());
+    }
+
+    /// Why the collector last did not take something.
+    pub fn export_error(&self) -> Option<String> {
+        self.export_error.lock().clone()
+    }
+
+    /// All counters, and the faults as `faults.<place>`.
+    pub fn snapshot(&self) -> BTreeMap<String, u64> {
+        let counters = Counter::ALL.iter().map(|counter| (counter.name().to_owned(), self.get(*counter)));
+        let faults = self.faults.lock();
+        let faults = faults.iter().map(|(place, count)| (format!("faults.{place}"), *count));
+        counters.chain(faults).collect()
+    }
+}
