@@ -1,1 +1,41 @@
-//! python
+//! The Python module: a list of exports. This folder alone knows PyO3; it converts and calls.
+
+mod api;
+mod convert;
+mod guard;
+pub mod hooks;
+mod intercept;
+mod lifetime;
+mod operation;
+mod report;
+mod scope;
+
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    jitspan,
+    UnexpectedCompileError,
+    pyo3::exceptions::PyRuntimeError,
+    "A kernel was compiled or autotuned in error mode, after warm-up. The request's span has been marked as failed."
+);
+
+/// Shows which request paid for a kernel compile.
+///
+/// After warm-up, call `activate()`. Put each request into `with request(headers): ...`. From then on a kernel that
+/// compiles while the request is served becomes a span event on the request's trace, exported over OTLP.
+/// Importing this module changes nothing.
+#[pymodule]
+pub mod jitspan {
+    #[pymodule_export]
+    use super::UnexpectedCompileError;
+    #[pymodule_export]
+    use super::api::{activate, deactivate, flush, is_active, main, stats};
+    #[pymodule_export]
+    use super::scope::{BoundFunction, Scope, batch, bind, request};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }}

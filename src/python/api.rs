@@ -1,0 +1,92 @@
+//! The functions of the module.
+
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::{hooks, lifetime, report};
+use crate::config::{Config, Mode, Settings};
+
+/// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
+///
+/// In mode "warn" it is logged (logger `jitspan`, once for each kernel and specialization; every time, and with
+/// everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
+/// marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
+///
+/// Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
+/// `OTEL_*`) that cannot be used, naming it.
+#[pyfunction]
+#[pyo3(signature = (*, mode = "warn", verbose = false))]
+pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
+    let known = Mode::from_word(mode);
+    let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
+    if hooks::are_active() {
+        return Ok(());
+    }
+    let config = Config::from_environment(&Settings { mode, verbose });
+    let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let disabled = config.disabled;
+    py.detach(|| crate::install(config));
+    report::forget();
+    lifetime::watch_exit(py);
+    hooks::install(py);
+    let sending = if disabled { ", sending nothing" } else { "" };
+    let text = format!("Kernel JIT monitor activated (mode={}, verbose={verbose}{sending})", mode.word());
+    report::log(py, "info", &text);
+    Ok(())
+}
+
+/// Whether `activate()` has been called, and `deactivate()` not since.
+#[pyfunction]
+pub fn is_active() -> bool {
+    hooks::are_active()
+}
+
+/// Puts back what was found in each hooked place; where somebody has chained onto us since, we fall silent.
+#[pyfunction]
+pub fn deactivate(py: Python<'_>) {
+    hooks::remove(py);
+    if let Some(monitor) = crate::monitor() {
+        monitor.arm(false);
+    }
+}
+
+/// Waits until everything recorded so far has been sent, at most `timeout` seconds (default:
+/// `JITSPAN_FLUSH_TIMEOUT`, 2). Returns whether it was. Other threads run meanwhile; it may be called from a signal
+/// handler.
+#[pyfunction]
+#[pyo3(signature = (timeout = None))]
+pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    let Some(monitor) = crate::monitor() else { return Ok(true) };
+    let timeout = match timeout {
+        None => monitor.config().flush_timeout,
+        Some(seconds) => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
+    };
+    Ok(py.detach(|| monitor.flush(timeout)))
+}
+
+/// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
+///
+/// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, whenever nothing is being sent.
+#[pyfunction]
+pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let to = PyDict::new(py);
+    let Some(monitor) = crate::monitor() else { return Ok(to) };
+    for (name, count) in monitor.stats().snapshot() {
+        to.set_item(name, count)?;
+    }
+    to.set_item("spans.queued", monitor.queued())?;
+    to.set_item("export.last_error", monitor.stats().export_error())?;
+    Ok(to)
+}
+
+/// The command line program `jitspan`. Returns its exit status.
+#[pyfunction]
+#[pyo3(signature = (arguments = None))]
+pub fn main(py: Python<'_>, arguments: Option<Vec<String>>) -> PyResult<u8> {
+    let _ = (py, arguments);
+    Ok(0)
+}

@@ -1,0 +1,150 @@
+//! Python values as attributes, carriers as span contexts. Reads only what is plain: `repr` of a tensor would copy it
+//! from the device, so what is not plain is named by its type.
+
+use opentelemetry::trace::SpanContext;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+
+use crate::attribute::{Attributes, Value, bounded};
+use crate::propagation::{Malformed, TRACEPARENT, TRACESTATE, parse};
+
+/// Characters of one value, before the limits of the span.
+const TEXT: usize = 8192;
+
+/// A plain value; of anything else the name of its type.
+pub fn value(any: &Bound<'_, PyAny>) -> Value {
+    if let Ok(flag) = any.cast::<PyBool>() {
+        return Value::Bool(flag.is_true());
+    }
+    if any.is_instance_of::<PyInt>() {
+        // OTLP has 64 bits; a larger number is kept as its digits.
+        return match any.extract::<i64>() {
+            Ok(number) => Value::Int(number),
+            Err(_) => Value::from(text(any)),
+        };
+    }
+    if any.is_instance_of::<PyFloat>() {
+        return Value::Double(any.extract().unwrap_or(f64::NAN));
+    }
+    if any.is_instance_of::<PyString>() || any.is_instance_of::<PyBytes>() {
+        return Value::from(text(any));
+    }
+    if let Ok(list) = any.cast::<PyList>() {
+        return Value::List(list.iter().take(128).map(|item| value(&item)).collect());
+    }
+    if let Ok(tuple) = any.cast::<PyTuple>() {
+        return Value::List(tuple.iter().take(128).map(|item| value(&item)).collect());
+    }
+    Value::from(text(any))
+}
+
+/// A mapping as attributes. What is not a mapping gives none.
+pub fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
+    let mut to = Attributes::new();
+    let Some(mapping) = mapping else { return to };
+    if let Ok(dict) = mapping.cast::<PyDict>() {
+        for (key, item) in dict.iter() {
+            if !item.is_none() {
+                to.set(text(&key), value(&item));
+            }
+        }
+    } else if let Some(pairs) = mapping.cast::<PyMapping>().ok().and_then(|mapping| mapping.items().ok()) {
+        for pair in pairs.iter() {
+            if let Ok((key, item)) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
+                to.set(text(&key), value(&item));
+            }
+        }
+    }
+    to
+}
+
+/// A short text for a plain value: strings as they are, numbers and truth values by `repr`, `None`; tuples and lists
+/// of these; of anything else `<type>`.
+pub fn text(any: &Bound<'_, PyAny>) -> String {
+    plain(any, 0).unwrap_or_else(|| format!("<{}>", type_name(any)))
+}
+
+fn plain(any: &Bound<'_, PyAny>, depth: usize) -> Option<String> {
+    if let Ok(string) = any.cast::<PyString>() {
+        return Some(bounded(&string.to_string_lossy(), TEXT).into_owned());
+    }
+    if let Ok(bytes) = any.cast::<PyBytes>() {
+        return Some(bounded(&String::from_utf8_lossy(bytes.as_bytes()), TEXT).into_owned());
+    }
+    // Exact types: a subclass may have a repr of its own, which may do anything.
+    if any.is_none() || any.is_exact_instance_of::<PyBool>() || any.is_exact_instance_of::<PyFloat>() {
+        return Some(any.repr().ok()?.to_string_lossy().into_owned());
+    }
+    if any.is_exact_instance_of::<PyInt>() {
+        // CPython refuses to write integers of more than 4,300 digits.
+        return Some(any.repr().map_or_else(|_| "<int>".to_owned(), |text| text.to_string_lossy().into_owned()));
+    }
+    let items: Vec<Bound<'_, PyAny>> = match (any.cast_exact::<PyTuple>(), any.cast_exact::<PyList>()) {
+        (Ok(tuple), _) => tuple.iter().take(32).collect(),
+        (_, Ok(list)) => list.iter().take(32).collect(),
+        _ => return None,
+    };
+    if depth > 3 {
+        return Some("...".to_owned());
+    }
+    let texts = items.iter().map(|item| plain(item, depth + 1).unwrap_or_else(|| format!("<{}>", type_name(item))));
+    Some(format!("({})", texts.collect::<Vec<_>>().join(", ")))
+}
+
+/// The name of a value's type, which no object can hide.
+pub fn type_name(any: &Bound<'_, PyAny>) -> String {
+    any.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// An attribute of a foreign object. Missing, None or raising: there is none.
+pub fn get<'py>(any: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
+    any.getattr(name).ok().filter(|value| !value.is_none())
+}
+
+/// A key of a foreign mapping. No mapping, missing, None or raising: there is none.
+pub fn item<'py>(any: &Bound<'py, PyAny>, key: &str) -> Option<Bound<'py, PyAny>> {
+    any.get_item(key).ok().filter(|value| !value.is_none())
+}
+
+/// The text of a foreign attribute, if it is one.
+pub fn get_text(any: &Bound<'_, PyAny>, name: &str) -> Option<String> {
+    get(any, name)?.cast::<PyString>().ok().map(|text| bounded(&text.to_string_lossy(), TEXT).into_owned())
+}
+
+/// The span context in a carrier: HTTP headers as a mapping or as pairs (names in any case, text or bytes), or a
+/// `traceparent` text. Nothing there: Ok(None).
+pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed> {
+    if any.is_none() {
+        return Ok(None);
+    }
+    if any.is_instance_of::<PyString>() || any.is_instance_of::<PyBytes>() {
+        return parse(&text(any), None).map(Some);
+    }
+    let items = match any.call_method0("items") {
+        Ok(items) => items,
+        Err(_) => any.clone(),
+    };
+    let (mut parent, mut state) = (None, Vec::new());
+    for pair in items.try_iter().map_err(|_| Malformed)? {
+        let Ok((name, value)) = pair.and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()) else {
+            continue;
+        };
+        match text(&name).to_ascii_lowercase().as_str() {
+            TRACEPARENT => parent = parent.or(Some(text(&first(value)))),
+            TRACESTATE => state.push(text(&first(value))),
+            _ => {}
+        }
+    }
+    match parent {
+        None => Ok(None),
+        Some(parent) => parse(&parent, Some(&state.join(","))).map(Some),
+    }
+}
+
+/// Some servers keep a list of values under a name.
+fn first(value: Bound<'_, PyAny>) -> Bound<'_, PyAny> {
+    match value.cast::<PyList>().ok().and_then(|list| list.get_item(0).ok()) {
+        Some(item) => item,
+        None => value,
+    }
+}

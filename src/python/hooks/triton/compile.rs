@@ -1,0 +1,215 @@
+//! One compile of a `JITFunction`, from the hook before it to the hook after it.
+//!
+//! The hook before puts a watch on the function's own `compile` attribute, which Triton calls on this cold path only.
+//! It stays there: it gives start, end and failure on every version (3.0 and 3.1 have no hook after, and no version
+//! calls it after a failure), and two threads that compile the same kernel cannot take it from each other.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ThreadId;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::describe;
+use super::listener::Heard;
+use crate::event::{CacheResult, CompileEvent, Kind};
+use crate::monitor::Pending;
+use crate::python::convert::{get, item};
+use crate::python::intercept::{After, Call, Outcome, Standings};
+use crate::python::operation;
+
+/// Between the hook before and the hook after.
+struct Entry {
+    pending: Arc<Pending>,
+    function: Py<PyAny>,
+    /// The very object that the compiler's source holds too (from 3.4): finds the entry from any thread.
+    signature: Option<Py<PyAny>>,
+    call: Py<PyDict>,
+    thread: ThreadId,
+    manual: bool,
+    first: bool,
+    compiled: bool,
+    raise: Option<PyErr>,
+}
+
+/// Launches that are compiling now. Bounded: an entry that Triton never ends (its own code failed in between) is
+/// dropped when the same thread begins another.
+static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+const ENTRIES_KEPT: usize = 1024;
+
+/// Whether this version has a hook after the compile.
+static POST_HOOK: AtomicBool = AtomicBool::new(false);
+
+/// The watches on `compile` attributes. They hold their functions weakly: kernels come and go.
+pub static FUNCTIONS: Standings = Standings::new();
+
+thread_local! {
+    /// Compiles that are going on in this thread, with what the listener has said of them.
+    static COMPILING: RefCell<Vec<Option<Heard>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Says whether this version has a hook after the compile.
+pub fn set_post_hook(present: bool) {
+    POST_HOOK.store(present, Ordering::Relaxed);
+}
+
+/// Hands what the listener heard to the compile of this thread. Gives it back if there is none.
+pub fn hand_over(heard: Heard) -> Option<Heard> {
+    COMPILING.with_borrow_mut(|compiling| match compiling.last_mut() {
+        Some(slot) => {
+            *slot = Some(heard);
+            None
+        }
+        None => Some(heard),
+    })
+}
+
+/// `jit_cache_hook`: a launch needs a kernel that is not in memory.
+pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(info) = call.keyword("fn") else { return Ok(None) };
+    let function = get(&info, "jit_function").unwrap_or(info);
+    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let payload = call.keyword("compile");
+    let entry = Entry {
+        pending,
+        signature: payload.as_ref().and_then(|payload| item(payload, "signature")).map(Bound::unbind),
+        call: call.kwargs.map_or_else(|| PyDict::new(py), |kwargs| kwargs.clone()).unbind(),
+        thread: std::thread::current().id(),
+        manual: call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false)),
+        first: describe::first_in_process(py),
+        function: function.clone().unbind(),
+        compiled: false,
+        raise: None,
+    };
+    let number = Arc::as_ptr(&entry.pending) as usize;
+    let asynchronous = is_asynchronous(py);
+    remember(entry, asynchronous);
+    FUNCTIONS.wrap_weakly(&function, "compile", "triton.compile", watch)?;
+    Ok(Some(Box::new(move |_py, outcome: Outcome<'_, '_>| {
+        // A hook that was there before us may answer True: then Triton drops the launch and compiles nothing.
+        if outcome.is_ok_and(|answer| answer.is_truthy().unwrap_or(false)) || outcome.is_err() {
+            take(|entry| Arc::as_ptr(&entry.pending) as usize == number);
+        }
+        Ok(None)
+    })))
+}
+
+/// `JITFunction.compile`, on its instance: the compile, or the load, itself.
+fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let source = call.arg(0).or_else(|| call.keyword("src"));
+    let Some(source) = source else { return Ok(None) };
+    let Some(mut entry) = find(py, &source) else { return Ok(None) };
+    let source = source.unbind();
+    COMPILING.with_borrow_mut(|compiling| compiling.push(None));
+    Ok(Some(Box::new(move |py, outcome| {
+        let heard = COMPILING.with_borrow_mut(Vec::pop).flatten();
+        let event = event(py, &entry, source.bind(py), heard, outcome);
+        let specialization = describe::specialization(py, entry.call.bind(py));
+        let (_, raise) = operation::finish(py, &entry.pending, event, &specialization);
+        if outcome.is_err() {
+            return Ok(None);
+        }
+        if !POST_HOOK.load(Ordering::Relaxed) {
+            return Ok(raise);
+        }
+        entry.compiled = true;
+        entry.raise = raise;
+        ENTRIES.lock().push(entry);
+        Ok(None)
+    })))
+}
+
+/// `jit_post_compile_hook`: the kernel is in memory now, so a raise here leaves Triton in order.
+pub fn after(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let signature = call.keyword("compile").and_then(|payload| item(&payload, "signature"));
+    let Some(info) = call.keyword("fn") else { return Ok(None) };
+    let function = get(&info, "jit_function").unwrap_or(info);
+    let thread = std::thread::current().id();
+    let entry = take(|entry| {
+        let same = match (&entry.signature, &signature) {
+            (Some(known), Some(signature)) => known.bind(py).is(signature),
+            _ => false,
+        };
+        entry.compiled && (same || (entry.thread == thread && entry.function.bind(py).is(&function)))
+    });
+    match entry.and_then(|entry| entry.raise) {
+        Some(raise) => Ok(Some(Box::new(move |_py, _outcome| Ok(Some(raise))))),
+        None => Ok(None),
+    }
+}
+
+fn event(
+    py: Python<'_>,
+    entry: &Entry,
+    source: &Bound<'_, PyAny>,
+    heard: Option<Heard>,
+    outcome: Outcome<'_, '_>,
+) -> CompileEvent {
+    let call = entry.call.bind(py);
+    let hit = heard.as_ref().map(|heard| heard.cache_hit);
+    let kind = if hit == Some(true) { Kind::Load } else { Kind::Compile };
+    let mut event = CompileEvent::new(kind, "triton", describe::kernel(entry.function.bind(py), Some(call)));
+    event.duration = entry.pending.elapsed();
+    event.cache = match hit {
+        Some(true) => CacheResult::Hit,
+        Some(false) => CacheResult::Miss,
+        None => CacheResult::Unknown,
+    };
+    event.manual_warmup = entry.manual;
+    event.first_in_process = entry.first;
+    event.failure = outcome.err().map(|error| operation::failure(py, error));
+    event.stages = heard.map(|heard| heard.stages).unwrap_or_default();
+    describe::add(py, &mut event, Some(call), source);
+    event
+}
+
+/// Takes the entry that this source belongs to.
+fn find(py: Python<'_>, source: &Bound<'_, PyAny>) -> Option<Entry> {
+    let signature = get(source, "signature");
+    let function = get(source, "fn");
+    let thread = std::thread::current().id();
+    let by_signature = signature.as_ref().and_then(|signature| {
+        take(|entry| !entry.compiled && entry.signature.as_ref().is_some_and(|known| known.bind(py).is(signature)))
+    });
+    by_signature.or_else(|| {
+        let function = function?;
+        take(|entry| !entry.compiled && entry.thread == thread && entry.function.bind(py).is(&function))
+    })
+}
+
+fn remember(entry: Entry, asynchronous: bool) {
+    let mut dropped = Vec::new();
+    let mut entries = ENTRIES.lock();
+    if !asynchronous {
+        let (stale, kept) = entries.drain(..).partition(|other| other.thread == entry.thread);
+        dropped = stale;
+        *entries = kept;
+    }
+    if entries.len() >= ENTRIES_KEPT {
+        dropped.push(entries.remove(0));
+    }
+    entries.push(entry);
+    drop(entries);
+    // Dropping Python objects may run Python: not under our lock.
+    drop(dropped);
+}
+
+fn take(which: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    let mut entries = ENTRIES.lock();
+    let at = entries.iter().rposition(which)?;
+    Some(entries.remove(at))
+}
+
+/// Whether Triton compiles in the threads of a pool (`AsyncCompileMode`, from 3.5): then one thread has several
+/// launches open.
+fn is_asynchronous(py: Python<'_>) -> bool {
+    let modules = py.import("sys").and_then(|sys| sys.getattr("modules"));
+    let Some(module) = modules.ok().and_then(|modules| item(&modules, "triton.runtime._async_compile")) else {
+        return false;
+    };
+    let mode = get(&module, "active_mode").and_then(|variable| variable.call_method0("get").ok());
+    mode.is_some_and(|mode| !mode.is_none())
+}

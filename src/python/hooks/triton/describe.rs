@@ -1,0 +1,129 @@
+//! Triton's objects in words. Every attribute is optional: what is missing, or raises, is left out.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+use crate::attribute::bounded;
+use crate::event::{CompileEvent, Detail, Kernel};
+use crate::python::convert::{get, get_text, item, text};
+
+static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
+
+/// Keys of the hooks' `compile` that are no options.
+const NOT_OPTIONS: &[&str] =
+    &["key", "signature", "device", "constants", "extern_libs", "configs", "specialization_data", "is_warmup"];
+
+/// Keeps `triton.__version__`.
+pub fn remember_version(triton: &Bound<'_, PyModule>) {
+    VERSION.get_or_init(triton.py(), || get_text(triton, "__version__"));
+}
+
+/// The kernel: from the hooks' `fn`, else from the function itself.
+pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> Kernel {
+    let info = call.and_then(|call| item(call, "fn"));
+    let of_info = |name: &str| info.as_ref().and_then(|info| get_text(info, name));
+    let python = get(function, "fn").unwrap_or_else(|| function.clone());
+    let code = get(&python, "__code__");
+    Kernel {
+        name: of_info("name")
+            .or_else(|| get_text(&python, "__qualname__"))
+            .or_else(|| get_text(function, "__name__"))
+            .unwrap_or_else(|| "<unknown>".to_owned()),
+        module: of_info("module").or_else(|| get_text(&python, "__module__")),
+        file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
+        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
+    }
+}
+
+/// What tells one specialization of a kernel from another: its key.
+pub fn specialization(py: Python<'_>, call: &Bound<'_, PyDict>) -> String {
+    let _ = py;
+    item(call, "key").map(|key| text(&key)).unwrap_or_default()
+}
+
+/// Adds version, options, thread and, in verbose mode, everything else known.
+pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
+    event.runtime_version = VERSION.get(py).cloned().flatten();
+    event.thread = thread(py);
+    let payload = call.and_then(|call| item(call, "compile"));
+    if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {
+        event.options = options(payload);
+    }
+    if crate::monitor().is_some_and(|monitor| monitor.config().verbose) {
+        event.detail = Some(Box::new(detail(py, call, payload.as_ref(), source)));
+    }
+}
+
+fn options(payload: &Bound<'_, PyDict>) -> Vec<(String, String)> {
+    let mut options = Vec::new();
+    for (name, value) in payload.iter() {
+        let name = text(&name);
+        let plain = value.is_instance_of::<PyInt>()
+            || value.is_instance_of::<PyBool>()
+            || value.is_instance_of::<PyFloat>()
+            || value.is_instance_of::<PyString>();
+        if plain && !NOT_OPTIONS.contains(&name.as_str()) {
+            options.push((name, bounded(&text(&value), 100).into_owned()));
+        }
+    }
+    options
+}
+
+fn detail(
+    py: Python<'_>,
+    call: Option<&Bound<'_, PyDict>>,
+    payload: Option<&Bound<'_, PyAny>>,
+    source: &Bound<'_, PyAny>,
+) -> Detail {
+    let signature = payload.and_then(|payload| item(payload, "signature")).or_else(|| get(source, "signature"));
+    let constants = payload.and_then(|payload| item(payload, "constants")).or_else(|| get(source, "constants"));
+    let names = get(source, "fn").and_then(|function| get(&function, "arg_names"));
+    let names: Vec<String> = names.and_then(|names| names.extract().ok()).unwrap_or_default();
+    Detail {
+        signature: signature.map(|signature| pairs(&signature, &names)),
+        constexprs: constants.map(|constants| pairs(&constants, &names)),
+        key: call.and_then(|call| item(call, "key")).map(|key| text(&key)),
+        stack: stack(py),
+    }
+}
+
+/// A mapping as `name=value, ...`. From 3.3 on constants are named by their path, `(4,)`, in the parameters.
+fn pairs(mapping: &Bound<'_, PyAny>, names: &[String]) -> String {
+    let Ok(mapping) = mapping.cast::<PyDict>() else { return text(mapping) };
+    let pairs = mapping.iter().map(|(key, value)| format!("{}={}", parameter(&key, names), text(&value)));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
+    let path: Vec<usize> = key.extract().or_else(|_| key.extract::<usize>().map(|index| vec![index])).unwrap_or_default();
+    match path.split_first().and_then(|(first, rest)| Some((names.get(*first)?, rest))) {
+        Some((name, rest)) => rest.iter().fold(name.clone(), |name, index| format!("{name}[{index}]")),
+        None => text(key),
+    }
+}
+
+/// The Python stack of the launch, innermost last, without frames of the runtime's own below it.
+fn stack(py: Python<'_>) -> Option<String> {
+    let frames = py.import("traceback").ok()?.call_method0("format_stack").ok()?;
+    let frames: Vec<String> = frames.extract().ok()?;
+    Some(frames.concat())
+}
+
+fn thread(py: Python<'_>) -> Option<(i64, String)> {
+    let threading = py.import("threading").ok()?;
+    let id = threading.call_method0("get_native_id").ok()?.extract().ok()?;
+    Some((id, get_text(&threading.call_method0("current_thread").ok()?, "name")?))
+}
+
+/// Whether the next compile is the process's first: `triton_key()` then hashes the whole installation, 0.4 to 1 s,
+/// once. It is a cached function, and its cache says whether it has run.
+pub fn first_in_process(py: Python<'_>) -> bool {
+    ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
+        let modules = py.import("sys").and_then(|sys| sys.getattr("modules"));
+        let module = modules.ok().and_then(|modules| item(&modules, module));
+        let key = module.and_then(|module| get(&module, "triton_key"));
+        let info = key.and_then(|key| key.call_method0("cache_info").ok());
+        info.and_then(|info| get(&info, "currsize")?.extract::<u64>().ok()) == Some(0)
+    })
+}

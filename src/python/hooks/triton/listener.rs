@@ -1,0 +1,71 @@
+//! `knobs.compilation.listener` (3.4 on): stage times, and whether the cache on disk had it. The only place that hears
+//! of `triton.compile` called directly, as Inductor does.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::{compile, describe};
+use crate::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
+use crate::python::convert::get;
+use crate::python::intercept::{After, Call};
+use crate::python::operation;
+
+/// What it said.
+pub struct Heard {
+    /// Stages in the order they ran.
+    pub stages: Vec<Stage>,
+    /// The whole, as Triton timed it.
+    pub total: Duration,
+    /// Whether the cache on disk had it.
+    pub cache_hit: bool,
+}
+
+/// Called once for each compile or load, in the thread that did it.
+pub fn heard(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let heard = read(call);
+    let Some(heard) = compile::hand_over(heard) else { return Ok(None) };
+    let Some(source) = call.keyword("src") else { return Ok(None) };
+    direct(py, call, &source, heard)
+}
+
+/// `triton.compile(...)` without a launch. It is over: its start is counted back from Triton's own time.
+fn direct(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard: Heard) -> PyResult<Option<After>> {
+    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
+    let function = get(source, "fn").unwrap_or_else(|| source.clone());
+    let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
+    event.started = pending.started().saturating_sub(nanos(heard.total));
+    event.duration = heard.total;
+    event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };
+    event.stages = heard.stages;
+    describe::add(py, &mut event, None, source);
+    let specialization = call.keyword("metadata").and_then(|metadata| metadata.get_item("hash").ok());
+    let specialization = specialization.map(|hash| hash.to_string()).unwrap_or_default();
+    let (_, raise) = operation::finish(py, &pending, event, &specialization);
+    Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
+}
+
+fn read(call: &Call<'_, '_>) -> Heard {
+    let times = call.keyword("times");
+    let microseconds = |name: &str| {
+        let value = times.as_ref().and_then(|times| get(times, name))?.extract::<f64>().ok()?;
+        Duration::try_from_secs_f64(value / 1e6).ok()
+    };
+    let mut stages = Vec::new();
+    let mut push = |name: Cow<'static, str>, duration: Option<Duration>| {
+        if let Some(duration) = duration {
+            stages.push(Stage { name, duration });
+        }
+    };
+    push("ir_initialization".into(), microseconds("ir_initialization"));
+    let lowering = times.as_ref().and_then(|times| get(times, "lowering_stages"));
+    for (name, time) in lowering.and_then(|stages| stages.extract::<Vec<(String, f64)>>().ok()).unwrap_or_default() {
+        push(name.into(), Duration::try_from_secs_f64(time / 1e6).ok());
+    }
+    push("store_results".into(), microseconds("store_results"));
+    let total = stages.iter().map(|stage| stage.duration).sum();
+    let cache_hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().unwrap_or(false));
+    Heard { stages, total, cache_hit }
+}

@@ -1,0 +1,45 @@
+//! A bounded flush at exit, in this process and in forked children.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::prelude::*;
+
+use crate::process;
+
+/// The fork generation whose exit is watched, plus one; 0: none yet.
+static WATCHED: AtomicU64 = AtomicU64::new(0);
+
+/// Sees to it that what is queued when this process exits is sent, within `JITSPAN_FLUSH_TIMEOUT`.
+///
+/// A child of `multiprocessing` leaves by `os._exit` after running its own finalizers, and up to CPython 3.12 without
+/// running `atexit`; 3.13 and newer clear what the parent registered and run what the child does.
+pub fn watch_exit(py: Python<'_>) {
+    let generation = process::generation() + 1;
+    if WATCHED.swap(generation, Ordering::Relaxed) == generation {
+        return;
+    }
+    let _ = register(py);
+}
+
+fn register(py: Python<'_>) -> PyResult<()> {
+    let leave = wrap_pyfunction!(leave, py)?;
+    py.import("atexit")?.call_method1("register", (&leave,))?;
+    let modules = py.import("sys")?.getattr("modules")?;
+    let in_child = modules
+        .get_item("multiprocessing.process")
+        .and_then(|module| module.call_method0("parent_process"))
+        .is_ok_and(|parent| !parent.is_none());
+    if in_child {
+        let options = pyo3::types::PyDict::new(py);
+        options.set_item("exitpriority", 10)?;
+        py.import("multiprocessing.util")?.call_method("Finalize", (py.None(), &leave), Some(&options))?;
+    }
+    Ok(())
+}
+
+#[pyfunction]
+fn leave(py: Python<'_>) {
+    if let Some(monitor) = crate::monitor() {
+        py.detach(|| monitor.shutdown(monitor.config().flush_timeout));
+    }
+}

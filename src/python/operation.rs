@@ -1,0 +1,100 @@
+//! A stall in Python: begins in a hook, nests, ends in a hook, and is told of.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::{UnexpectedCompileError, convert, lifetime, report, scope};
+use crate::event::{CompileEvent, Failure, Kind};
+use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
+
+thread_local! {
+    /// Stalls that are going on in this thread, the outermost first. A compile runs from start to end in one call,
+    /// so no other task can run in between.
+    static NESTING: RefCell<Vec<Arc<Pending>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stall begins here and now. None: nothing is installed.
+pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
+    let monitor = crate::monitor()?;
+    let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
+    Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
+}
+
+/// Who waits: a jitspan scope, else a live span, else nobody.
+fn place(py: Python<'_>) -> Place {
+    match scope::current(py) {
+        Ok(Some(scope)) => Place::Scope(scope.get().core(py)),
+        _ => crate::monitor::tracing_place(),
+    }
+}
+
+/// What begins in this thread from now on nests in `pending`, until [`leave`].
+pub fn enter(pending: &Arc<Pending>) {
+    NESTING.with_borrow_mut(|nesting| nesting.push(Arc::clone(pending)));
+}
+
+/// Ends what [`enter`] began, and whatever inside it was never ended.
+pub fn leave(pending: &Arc<Pending>) {
+    NESTING.with_borrow_mut(|nesting| {
+        if let Some(at) = nesting.iter().rposition(|entered| Arc::ptr_eq(entered, pending)) {
+            nesting.truncate(at);
+        }
+    });
+}
+
+/// A stall has ended: records it, warns of it, and in error mode returns what to raise, its span flushed.
+pub fn finish(
+    py: Python<'_>,
+    pending: &Pending,
+    event: CompileEvent,
+    specialization: &str,
+) -> (Option<Recorded>, Option<PyErr>) {
+    let Some(monitor) = crate::monitor() else { return (None, None) };
+    lifetime::watch_exit(py);
+    let Some(recorded) = monitor.finish(pending, event) else { return (None, None) };
+    let raise = recorded.error.as_ref().map(|error| raise(py, monitor, &recorded, error));
+    if raise.is_none() {
+        tell(py, monitor, &recorded, specialization);
+    }
+    (Some(recorded), raise)
+}
+
+fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
+    let timeout = monitor.config().flush_timeout;
+    let live = recorded.live.clone();
+    py.detach(|| {
+        monitor.flush(timeout);
+    });
+    if let Some(live) = live {
+        live.flush(timeout);
+    }
+    UnexpectedCompileError::new_err(error.message.clone())
+}
+
+fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: &str) {
+    let verbose = monitor.config().verbose;
+    match recorded.event.kind {
+        Kind::Compile | Kind::Autotune => {
+            report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
+        }
+        Kind::Load => report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting)),
+    }
+}
+
+/// A Python exception as a failure of the compile.
+pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
+    let class = error.get_type(py);
+    let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
+    let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
+    let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
+    let message = error.value(py).str().map(|text| text.to_string_lossy().into_owned());
+    let message = message.unwrap_or_else(|_| format!("<{}>", convert::type_name(error.value(py))));
+    Failure { error_type, message: crate::attribute::bounded(&message, 2000).into_owned() }
+}
+
+/// Whether an exception is our own error mode's.
+pub fn is_ours(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<UnexpectedCompileError>(py)
+}

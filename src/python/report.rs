@@ -1,0 +1,66 @@
+//! What we say in the log: through Python's `logging`, logger `jitspan`, so that the user's handlers and levels hold.
+//! Each function may be called from anywhere: a handler that raises is swallowed, as `logging` itself would.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use crate::event::{CompileEvent, Detail};
+use crate::monitor::describe;
+
+/// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
+const WARNED: usize = 8192;
+
+static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+
+/// Logs with one of `logging`'s methods.
+pub fn log(py: Python<'_>, level: &str, message: &str) {
+    // Not the guard: it would come here again.
+    let _ = py
+        .import("logging")
+        .and_then(|logging| logging.call_method1("getLogger", ("jitspan",)))
+        .and_then(|logger| logger.call_method1(level, ("%s", message)));
+}
+
+/// Says that a part of ours failed. The server goes on.
+pub fn fault(py: Python<'_>, place: &str, message: &str) {
+    let text = format!("jitspan fault in {place}, counted and ignored from now on: {message}");
+    log(py, "warning", &text);
+}
+
+/// Warns of a compile: once for each kernel and specialization, every time in verbose mode.
+pub fn warn(py: Python<'_>, event: &CompileEvent, waiting: usize, specialization: &str, verbose: bool) {
+    if event.manual_warmup {
+        return;
+    }
+    let text = describe(event, waiting);
+    if verbose {
+        let detail = event.detail.as_deref().map(verbose_detail).unwrap_or_default();
+        log(py, "warning", &format!("{text}{detail}"));
+        return;
+    }
+    let first = {
+        let mut seen = SEEN.lock();
+        seen.len() >= WARNED || seen.insert((event.kernel.name.clone(), specialization.to_owned()))
+    };
+    if first {
+        log(py, "warning", &text);
+    }
+}
+
+/// Forgets what was warned of, so that the next `activate()` warns again.
+pub fn forget() {
+    SEEN.lock().clear();
+}
+
+fn verbose_detail(detail: &Detail) -> String {
+    let parts = [
+        ("constexprs", &detail.constexprs),
+        ("signature", &detail.signature),
+        ("key", &detail.key),
+        ("stack", &detail.stack),
+    ];
+    let known = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+    format!(" {}", known.collect::<Vec<_>>().join("; "))
+}

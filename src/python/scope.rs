@@ -1,0 +1,220 @@
+//! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
+//! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::convert;
+use crate::attribute::Attributes;
+use crate::event::UnixNanos;
+use crate::scope::{Request, Scope as Core, ScopeOptions};
+use crate::source::{Source, System};
+use crate::stats::Counter;
+
+static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// `contextvars.ContextVar("jitspan_scope", default=None)`.
+fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
+    let made = VARIABLE.get_or_try_init(py, || {
+        let default = PyDict::new(py);
+        default.set_item("default", py.None())?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        PyResult::Ok(class.call(("jitspan_scope",), Some(&default))?.unbind())
+    })?;
+    Ok(made.bind(py))
+}
+
+/// The scope that the running code is in.
+pub fn current(py: Python<'_>) -> PyResult<Option<Py<Scope>>> {
+    let scope = variable(py)?.call_method0("get")?;
+    Ok(scope.cast_into::<Scope>().ok().map(Bound::unbind))
+}
+
+/// The requests being served; made by `request()` and `batch()`. A context manager.
+#[pyclass(frozen, module = "jitspan")]
+pub struct Scope {
+    carriers: Carriers,
+    name: String,
+    attributes: Option<Py<PyAny>>,
+    entered: Mutex<Option<Entered>>,
+}
+
+enum Carriers {
+    One(Option<Py<PyAny>>),
+    Many { carriers: Py<PyAny>, attributes: Option<Py<PyAny>> },
+}
+
+struct Entered {
+    started: UnixNanos,
+    token: Option<Py<PyAny>>,
+    core: Arc<OnceLock<Core>>,
+}
+
+impl Scope {
+    /// The core's scope, which is made here when the first stall asks for it.
+    pub fn core(&self, py: Python<'_>) -> Core {
+        let (started, slot) = match &*self.entered.lock() {
+            Some(entered) => (entered.started, Arc::clone(&entered.core)),
+            None => (System.now(), Arc::default()),
+        };
+        // Reading the carriers runs Python, which may switch threads: no lock of ours is held here.
+        if let Some(core) = slot.get() {
+            return core.clone();
+        }
+        let made = self.build(py, started);
+        slot.get_or_init(|| made).clone()
+    }
+
+    fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
+        let attributes = convert::attributes(self.attributes.as_ref().map(|attributes| attributes.bind(py)));
+        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests: self.requests(py), started };
+        Core::new(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests))
+    }
+
+    fn requests(&self, py: Python<'_>) -> Vec<Request> {
+        match &self.carriers {
+            Carriers::One(carrier) => vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())],
+            Carriers::Many { carriers, attributes } => {
+                let each = |any: &Py<PyAny>| -> Vec<Bound<'_, PyAny>> {
+                    any.bind(py).try_iter().map(|items| items.flatten().collect()).unwrap_or_default()
+                };
+                let own = attributes.as_ref().map(&each).unwrap_or_default();
+                let mut own = own.iter().map(|own| convert::attributes(Some(own)));
+                let carriers = each(carriers);
+                carriers
+                    .iter()
+                    .map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default()))
+                    .collect()
+            }
+        }
+    }
+}
+
+fn request_of(carrier: Option<&Bound<'_, PyAny>>, attributes: Attributes) -> Request {
+    let parent = carrier.and_then(|carrier| {
+        convert::carrier(carrier).unwrap_or_else(|_| {
+            if let Some(monitor) = crate::monitor() {
+                monitor.stats().add(Counter::CarriersMalformed, 1);
+            }
+            None
+        })
+    });
+    Request { parent, attributes }
+}
+
+#[pymethods]
+impl Scope {
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        if slf.get().entered.lock().is_some() {
+            return Err(PyRuntimeError::new_err("this scope has been entered already; make one for each request"));
+        }
+        let started = System.now();
+        let token = variable(slf.py())?.call_method1("set", (&slf,))?.unbind();
+        let entered = Entered { started, token: Some(token), core: Arc::default() };
+        *slf.get().entered.lock() = Some(entered);
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (exception_type = None, exception = None, traceback = None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exception_type: Option<&Bound<'_, PyAny>>,
+        exception: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let _ = (exception_type, exception, traceback);
+        let entered = self.entered.lock().take();
+        let Some(entered) = entered else { return Ok(false) };
+        if let Some(token) = entered.token {
+            // A generator may be closed in another context than it was entered in; then the variable is not ours to
+            // put back, and that context ends with the generator.
+            let _ = variable(py)?.call_method1("reset", (token,));
+        }
+        if let (Some(core), Some(monitor)) = (entered.core.get(), crate::monitor()) {
+            monitor.close(core);
+        }
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        let entered = self.entered.lock().is_some();
+        let what = match &self.carriers {
+            Carriers::One(_) => "request",
+            Carriers::Many { .. } => "batch",
+        };
+        format!("<jitspan.Scope {what} name={:?} entered={entered}>", self.name)
+    }
+}
+
+/// Serves one request: what compiles inside `with request(carrier): ...` is shown on its trace.
+///
+/// `carrier` is a mapping of HTTP headers (names in any case; ASGI's list of pairs will do as well), a `traceparent`
+/// text, or None for a request that came without. It is read when something compiles, not before, and never raises:
+/// a context that cannot be read is counted, and the span becomes a root span.
+///
+/// `name` names the span, `attributes` (text, number, bool, or lists of these) go on it.
+#[pyfunction]
+#[pyo3(signature = (carrier = None, *, name = "inference", attributes = None))]
+pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
+    Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
+}
+
+/// Serves several requests in one step: each one's trace gets a span for what compiles inside.
+///
+/// `carriers` is an iterable of what `request()` takes. `attributes` go on every span, the mappings in
+/// `request_attributes`, in the order of `carriers`, on the span of one request each.
+/// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
+#[pyfunction]
+#[pyo3(signature = (carriers, *, name = "inference", attributes = None, request_attributes = None))]
+pub fn batch(
+    carriers: Py<PyAny>,
+    name: &str,
+    attributes: Option<Py<PyAny>>,
+    request_attributes: Option<Py<PyAny>>,
+) -> Scope {
+    let carriers = Carriers::Many { carriers, attributes: request_attributes };
+    Scope { carriers, name: name.to_owned(), attributes, entered: Mutex::new(None) }
+}
+
+/// Carries the scope of the running code into another thread: `executor.submit(bind(function), ...)`.
+///
+/// Context variables follow asyncio tasks and `asyncio.to_thread`, but not `run_in_executor`, `Thread` or `submit`.
+/// Returns a callable that runs `function` with the same arguments in the scope in which `bind` was called.
+#[pyfunction]
+pub fn bind(py: Python<'_>, function: Py<PyAny>) -> PyResult<BoundFunction> {
+    Ok(BoundFunction { scope: current(py)?, function })
+}
+
+/// A callable that runs in the scope it was bound to; made by `bind()`.
+#[pyclass(frozen, module = "jitspan")]
+pub struct BoundFunction {
+    scope: Option<Py<Scope>>,
+    function: Py<PyAny>,
+}
+
+#[pymethods]
+impl BoundFunction {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let token = variable(py)?.call_method1("set", (self.scope.as_ref(),))?;
+        let result = self.function.call(py, args, kwargs);
+        let _ = variable(py)?.call_method1("reset", (token,));
+        result
+    }
+
+    #[getter]
+    fn __wrapped__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.function.clone_ref(py)
+    }
+}
