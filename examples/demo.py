@@ -153,16 +153,28 @@ def print_latencies(requests: list[Request]) -> None:
 def check(requests: list[Request], traces: Path) -> None:
     """Compares what `jitspan view` received with what must have been sent, trace by trace."""
     try:
-        stalled = [json.loads(line) for line in traces.read_text().splitlines()]
+        received = [json.loads(line) for line in traces.read_text().splitlines()]
     except (OSError, ValueError) as error:
         raise DemoFailed(f"cannot read what `jitspan view` received: {error}") from error
-    found = sorted(trace["trace_id"] for trace in stalled)
-    expected = sorted(request.trace_id for request in requests if request.compiles)
-    if found != expected:
-        raise DemoFailed(f"compiles must be on the traces {expected}, and are on {found}")
-    for trace in stalled:
-        if KERNEL not in json.dumps(trace):
-            raise DemoFailed(f"trace {trace['trace_id']} does not name the kernel {KERNEL}")
+    found = {trace["trace_id"]: compiles(trace) for trace in received}
+    expected = {request.trace_id: request.seconds for request in requests if request.compiles}
+    if found.keys() != expected.keys():
+        raise DemoFailed(f"compiles must be on the traces {sorted(expected)}, and are on {sorted(found)}")
+    for trace_id, waited in expected.items():
+        if [kernel for kernel, _ in found[trace_id]] != [KERNEL]:
+            raise DemoFailed(f"trace {trace_id} must hold one compile of {KERNEL}, and holds {found[trace_id]}")
+        if not 0 < (duration := found[trace_id][0][1]) < waited:
+            raise DemoFailed(f"trace {trace_id}: the compile took {duration} s, and the client waited {waited} s")
+
+
+def compiles(trace: dict) -> list[tuple[str, float]]:
+    """The kernel and the duration in seconds of each compile of a trace."""
+    return [
+        (event["attributes"]["jit.kernel.name"], event["attributes"]["jit.duration"])
+        for span in trace["spans"]
+        for event in span["events"]
+        if event["name"] == "jit.compile"
+    ]
 
 
 @dataclass
@@ -219,7 +231,10 @@ def view_command(traces: Path) -> list[str]:
     script = shutil.which("jitspan", path=sysconfig.get_path("scripts"))
     if script is None:
         raise DemoFailed("jitspan is not installed for this interpreter; `make demo` does that")
-    return [script, "view", "--grpc-port", "0", "--http-port", "0", "--json-file", str(traces)]
+    color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
+    # It settles later than the demo takes, so that each trace is printed once, when it ends.
+    settings = {"grpc-port": 0, "http-port": 0, "settle": 600, "color": color, "json-file": traces}
+    return [script, "view", *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def say(message: str) -> None:
