@@ -64,7 +64,7 @@ class Scripts:
         return subprocess.Popen(
             [sys.executable, str(script)],
             env=self.environment | (env or {}),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

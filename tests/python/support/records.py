@@ -161,6 +161,33 @@ def normalised(spans: Iterable[Record], **names: str) -> list[Record]:
     ]
 
 
+def outline(spans: Iterable[Record]) -> list[tuple[str, str, str, list[str]]]:
+    """Who got what: trace id, parent's span id, name and event names of each span whose parent is not among them.
+
+    Spans under another one of `spans`, as the compile's own span is, are left out.
+    """
+    spans = list(spans)
+    ours = {span["span_id"] for span in spans}
+    return sorted(
+        (span["trace_id"], span["parent_span_id"], span["name"], [event["name"] for event in span["events"]])
+        for span in spans
+        if span["parent_span_id"] not in ours
+    )
+
+
+def traceparent(number: int) -> str:
+    """The header of request `number`; `trace_id` and `parent_id` say what must come back."""
+    return f"00-{trace_id(number)}-{parent_id(number)}-01"
+
+
+def trace_id(number: int) -> str:
+    return f"{0xA0_0000 + number:032x}"
+
+
+def parent_id(number: int) -> str:
+    return f"{0xB0_0000 + number:016x}"
+
+
 def _times(span: Record) -> list[int]:
     return [span["start_ns"], span["end_ns"], *(event["time_ns"] for event in span["events"])]
 
