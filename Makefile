@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+HAS_TORCH := import sys, importlib.util; sys.exit(importlib.util.find_spec("torch") is None)
 # A glob that `find` follows, so that a new file is noticed too.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md) $(shell find src -type f)
 
@@ -16,7 +17,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-demo: $(STAMPS)/demo $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
+demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
 
 test: lint test-rust test-python ## Run all lints and tests that this machine can run.
@@ -41,10 +42,10 @@ lint-python: $(STAMPS)/test
 
 # Without features first: the core must build and pass without PyO3.
 test-rust: | check-rust
-	cargo test --locked
-	cargo test --locked --features view
+	cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast --features view
 
-test-python: $(STAMPS)/test $(STAMPS)/jitspan
+test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest
 
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
@@ -61,13 +62,23 @@ $(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust
 	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
 	@touch $@
 
-# One rule for requirements/build.txt, demo.txt and test.txt.
+# requirements/build.txt, demo.txt and test.txt.
 $(STAMPS)/%: requirements/%.txt $(STAMPS)/venv
 	@echo "make: installing requirements/$*.txt"
 	$(BIN)/pip install --quiet -r $<
 	@touch $@
 
 $(STAMPS)/test: requirements/demo.txt
+
+# torch works with one version of Triton, which came with it: that one is kept.
+$(STAMPS)/triton: requirements/triton.txt $(STAMPS)/venv
+	@if $(BIN)/python -c '$(HAS_TORCH)'; then \
+		echo "make: using torch and its Triton, which $(PYTHON) has"; \
+	else \
+		echo "make: installing requirements/triton.txt, which is large"; \
+		$(BIN)/pip install --quiet -r $<; \
+	fi
+	@touch $@
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) >/dev/null \
@@ -78,7 +89,7 @@ $(STAMPS)/venv:
 		|| { echo "make: $(PYTHON) cannot make virtual environments; on Debian install python3-venv" >&2; exit 1; }
 	@echo "make: making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
 	@rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $$($(PYTHON) -c '$(HAS_TORCH)' && echo --system-site-packages) $(VENV)
 	@$(BIN)/pip config --site set global.disable-pip-version-check true >/dev/null
 	@mkdir -p $(STAMPS)
 	@touch $@

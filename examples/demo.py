@@ -194,9 +194,9 @@ class Child:
             if match := re.search(pattern, self.stderr.read_text(errors="replace")):
                 return match[1]
             if ended:
-                break
+                raise DemoFailed(f"{self.name} ended with status {self.process.returncode}:\n{self.last_words()}")
             time.sleep(0.05)
-        raise DemoFailed(f"{self.name} did not say {pattern!r}. Its last words:\n{self.last_words()}")
+        raise DemoFailed(f"{self.name} did not say {pattern!r} within {START_TIMEOUT:.0f} s:\n{self.last_words()}")
 
     def stop(self) -> None:
         """Ends the process and waits for it; one that does not end in time is killed and is a failure."""
