@@ -1,0 +1,99 @@
+# Everything is made in .venv, target and dist. `make demo` and `make test` work on a machine that has Rust and Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+HAS_TORCH := import sys, importlib.util; sys.exit(importlib.util.find_spec("torch") is None)
+# A glob that `find` follows, so that a new file is noticed too.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md) $(shell find src -type f)
+
+.DEFAULT_GOAL := help
+
+# Two pips at work in one virtual environment break it.
+.NOTPARALLEL:
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python wheel clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
+	@$(BIN)/python examples/demo.py
+
+test: lint test-rust test-python ## Run all lints and tests that this machine can run.
+	@echo
+	@echo "make test: all passed. Not covered by it:"
+	@$(BIN)/python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null \
+		&& echo "  - launches on the GPU: the tests use the fake one always; \`make demo\` uses the real one" \
+		|| echo "  - launches on a GPU: none here, or torch is missing; all compiles were real, the launches were not"
+	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))')"
+	@echo "  - tests reported above as ignored or skipped, each with its reason"
+
+lint: lint-rust lint-python ## Check format and lints.
+
+lint-rust: | check-rust
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features python -- -D warnings
+
+lint-python: $(STAMPS)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Without features first: the core must build and pass without PyO3.
+test-rust: | check-rust
+	cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast --features view
+
+test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
+	$(BIN)/python -m pytest
+
+wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
+	$(BIN)/maturin build --release --out dist
+
+clean: ## Remove everything that was made here.
+	rm -rf $(VENV) dist target .pytest_cache .ruff_cache
+
+# The wheel for tests and the demo is a debug build: it is made in half the time, and checks for overflows.
+$(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust
+	@echo "make: building jitspan; the first time takes some minutes"
+	@rm -rf dist/debug
+	$(BIN)/maturin build --out dist/debug
+	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
+	@touch $@
+
+# requirements/build.txt, demo.txt and test.txt.
+$(STAMPS)/%: requirements/%.txt $(STAMPS)/venv
+	@echo "make: installing requirements/$*.txt"
+	$(BIN)/pip install --quiet -r $<
+	@touch $@
+
+$(STAMPS)/test: requirements/demo.txt
+
+# torch works with one version of Triton, which came with it: that one is kept.
+$(STAMPS)/triton: requirements/triton.txt $(STAMPS)/venv
+	@if $(BIN)/python -c '$(HAS_TORCH)'; then \
+		echo "make: using torch and its Triton, which $(PYTHON) has"; \
+	else \
+		echo "make: installing requirements/triton.txt, which is large"; \
+		$(BIN)/pip install --quiet -r $<; \
+	fi
+	@touch $@
+
+$(STAMPS)/venv:
+	@command -v $(PYTHON) >/dev/null \
+		|| { echo "make: no $(PYTHON) here; install Python 3.10 or newer, or say PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1); jitspan needs Python 3.10 or newer: PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "make: $(PYTHON) cannot make virtual environments; on Debian install python3-venv" >&2; exit 1; }
+	@echo "make: making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
+	$(PYTHON) -m venv $$($(PYTHON) -c '$(HAS_TORCH)' && echo --system-site-packages) $(VENV)
+	@$(BIN)/pip config --site set global.disable-pip-version-check true >/dev/null
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+.PHONY: check-rust
+check-rust:
+	@command -v cargo >/dev/null || { echo "make: no cargo here; install Rust 1.88 or newer (https://rustup.rs)" >&2; exit 1; }

@@ -1,0 +1,121 @@
+"""After a fork both processes report, each for itself, and nothing is sent twice."""
+
+from __future__ import annotations
+
+from support.records import outline, parent_id, trace_id, traceparent
+
+# Compiles for request `number`, in a block size of its own, so that it always compiles.
+PRELUDE = f"""
+import json, os, jitspan, kernels
+
+TRACEPARENTS = {[traceparent(number) for number in range(4)]}
+
+def compile_for(number):
+    with jitspan.request(TRACEPARENTS[number]):
+        kernels.launch_add(block=128 << number)
+
+def in_child(work):
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            work()
+            status = 0 if jitspan.flush(timeout=10) else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(process, 0)[1] == 0
+
+jitspan.activate()
+"""
+
+
+def expected(*numbers: int):
+    return [(trace_id(number), parent_id(number), "inference", ["jit.compile"]) for number in numbers]
+
+
+def instances(receiver) -> dict[str, str]:
+    return {span["trace_id"]: span["resource"]["service.instance.id"] for span in receiver.spans}
+
+
+def run(scripts, receiver, body: str, **env: str) -> None:
+    scripts.run(PRELUDE + body + '\nprint("null")\n', env=receiver.environment() | env).json()
+
+
+def test_a_fork_before_the_first_event_leaves_both_reporting(scripts, receiver):
+    run(
+        scripts,
+        receiver,
+        """
+in_child(lambda: compile_for(1))
+compile_for(2)
+assert jitspan.flush(timeout=10)
+""",
+    )
+    assert outline(receiver.spans) == expected(1, 2)
+    assert instances(receiver)[trace_id(1)] != instances(receiver)[trace_id(2)]
+
+
+def test_a_fork_after_the_first_event_leaves_both_reporting(scripts, receiver):
+    run(
+        scripts,
+        receiver,
+        """
+compile_for(0)
+assert jitspan.flush(timeout=10)
+in_child(lambda: compile_for(1))
+compile_for(2)
+assert jitspan.flush(timeout=10)
+""",
+    )
+    assert outline(receiver.spans) == expected(0, 1, 2)
+    found = instances(receiver)
+    assert found[trace_id(0)] == found[trace_id(2)] != found[trace_id(1)]
+
+
+def test_what_was_waiting_at_the_fork_is_sent_by_the_parent_alone(scripts, receiver):
+    run(
+        scripts,
+        receiver,
+        """
+compile_for(0)
+in_child(lambda: compile_for(1))
+assert jitspan.flush(timeout=10)
+""",
+        OTEL_BSP_SCHEDULE_DELAY="60000",
+    )
+    assert outline(receiver.spans) == expected(0, 1)
+
+
+def test_a_child_forked_inside_a_request_reports_on_that_request(scripts, receiver):
+    run(
+        scripts,
+        receiver,
+        """
+with jitspan.request(TRACEPARENTS[0]):
+    in_child(kernels.launch_softmax)
+""",
+    )
+    # The child never leaves the `with` block, so the request's own span stays with the parent, which saw no compile.
+    assert {span["trace_id"] for span in receiver.spans} == {trace_id(0)}
+    assert [span["attributes"]["jit.kernel.name"] for span in receiver.spans if span["name"] == "jit.compile"] == [
+        "softmax"
+    ]
+
+
+def test_a_multiprocessing_worker_reports_before_it_ends(scripts, receiver):
+    run(
+        scripts,
+        receiver,
+        """
+import multiprocessing
+
+compile_for(0)
+worker = multiprocessing.get_context("fork").Process(target=compile_for, args=(1,))
+worker.start()
+worker.join(30)
+assert worker.exitcode == 0
+assert jitspan.flush(timeout=10)
+""",
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    )
+    receiver.wait_for(lambda receiver: outline(receiver.spans) == expected(0, 1))
