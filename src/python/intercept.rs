@@ -244,7 +244,8 @@ impl Standings {
         let Some(callable) = found.clone().or_else(|| owner.getattr(name).ok()) else { return Ok(false) };
         let class = callable.get_type();
         let descriptor = class.name()?.to_string_lossy().into_owned();
-        let method = matches!(descriptor.as_str(), "staticmethod" | "classmethod").then(|| callable.getattr("__func__"));
+        let method =
+            matches!(descriptor.as_str(), "staticmethod" | "classmethod").then(|| callable.getattr("__func__"));
         let inner = method.transpose()?.unwrap_or_else(|| callable.clone());
         let interceptor = Interceptor {
             binds: inner.get_type().hasattr("__get__")?,
@@ -326,7 +327,8 @@ impl Standings {
             }
             std::mem::take(&mut *standings)
         };
-        let (kept, gone): (Vec<_>, Vec<_>) = standings.into_iter().partition(|standing| standing.owner.get(py).is_some());
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            standings.into_iter().partition(|standing| standing.owner.get(py).is_some());
         self.0.lock().extend(kept);
         // Dropped outside the lock: that may run Python.
         drop(gone);
@@ -356,7 +358,9 @@ impl Standing {
         let still = match own(&owner, &self.name) {
             Some(now) => now.is(&self.ours),
             // Set through a property (Triton's knobs): compare what reading gives.
-            None => owner.getattr(&*self.name).is_ok_and(|now| now.is(&self.ours) || now.eq(&self.ours).unwrap_or(false)),
+            None => {
+                owner.getattr(&*self.name).is_ok_and(|now| now.is(&self.ours) || now.eq(&self.ours).unwrap_or(false))
+            }
         };
         if !still {
             return Ok(());

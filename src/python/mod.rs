@@ -38,4 +38,5 @@ pub mod jitspan {
     #[pymodule_init]
     fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
-    }}
+    }
+}

@@ -1,8 +1,6 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
-use std::sync::{Arc, OnceLock};
-
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -12,6 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::convert;
 use crate::attribute::Attributes;
 use crate::event::UnixNanos;
+use crate::process;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
 use crate::source::{Source, System};
 use crate::stats::Counter;
@@ -52,22 +51,36 @@ enum Carriers {
 struct Entered {
     started: UnixNanos,
     token: Option<Py<PyAny>>,
-    core: Arc<OnceLock<Core>>,
+    core: Option<Made>,
+}
+
+/// Made by the first stall. A forked child makes its own: the parent's has spans that the parent will send.
+#[derive(Clone)]
+struct Made {
+    generation: u64,
+    core: Core,
 }
 
 impl Scope {
     /// The core's scope, which is made here when the first stall asks for it.
     pub fn core(&self, py: Python<'_>) -> Core {
-        let (started, slot) = match &*self.entered.lock() {
-            Some(entered) => (entered.started, Arc::clone(&entered.core)),
-            None => (System.now(), Arc::default()),
+        let generation = process::generation();
+        let (started, made) = match &*self.entered.lock() {
+            Some(entered) => (entered.started, entered.core.clone()),
+            None => (System.now(), None),
         };
-        // Reading the carriers runs Python, which may switch threads: no lock of ours is held here.
-        if let Some(core) = slot.get() {
-            return core.clone();
+        if let Some(made) = made.filter(|made| made.generation == generation) {
+            return made.core;
         }
-        let made = self.build(py, started);
-        slot.get_or_init(|| made).clone()
+        // Reading the carriers runs Python, which may switch threads: no lock of ours is held here.
+        let made = Made { generation, core: self.build(py, started) };
+        match &mut *self.entered.lock() {
+            None => made.core,
+            Some(entered) => match &entered.core {
+                Some(other) if other.generation == generation => other.core.clone(),
+                _ => entered.core.insert(made).core.clone(),
+            },
+        }
     }
 
     fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
@@ -78,7 +91,9 @@ impl Scope {
 
     fn requests(&self, py: Python<'_>) -> Vec<Request> {
         match &self.carriers {
-            Carriers::One(carrier) => vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())],
+            Carriers::One(carrier) => {
+                vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())]
+            }
             Carriers::Many { carriers, attributes } => {
                 let each = |any: &Py<PyAny>| -> Vec<Bound<'_, PyAny>> {
                     any.bind(py).try_iter().map(|items| items.flatten().collect()).unwrap_or_default()
@@ -86,10 +101,7 @@ impl Scope {
                 let own = attributes.as_ref().map(&each).unwrap_or_default();
                 let mut own = own.iter().map(|own| convert::attributes(Some(own)));
                 let carriers = each(carriers);
-                carriers
-                    .iter()
-                    .map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default()))
-                    .collect()
+                carriers.iter().map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default())).collect()
             }
         }
     }
@@ -115,7 +127,7 @@ impl Scope {
         }
         let started = System.now();
         let token = variable(slf.py())?.call_method1("set", (&slf,))?.unbind();
-        let entered = Entered { started, token: Some(token), core: Arc::default() };
+        let entered = Entered { started, token: Some(token), core: None };
         *slf.get().entered.lock() = Some(entered);
         Ok(slf)
     }
@@ -136,8 +148,9 @@ impl Scope {
             // put back, and that context ends with the generator.
             let _ = variable(py)?.call_method1("reset", (token,));
         }
-        if let (Some(core), Some(monitor)) = (entered.core.get(), crate::monitor()) {
-            monitor.close(core);
+        let made = entered.core.filter(|made| made.generation == process::generation());
+        if let (Some(made), Some(monitor)) = (made, crate::monitor()) {
+            monitor.close(&made.core);
         }
         Ok(false)
     }

@@ -21,12 +21,8 @@ pub struct Runtime {
     standings: Standings,
 }
 
-static RUNTIMES: [Runtime; 1] = [Runtime {
-    name: "triton",
-    module: "triton",
-    install: triton::install,
-    standings: Standings::new(),
-}];
+static RUNTIMES: [Runtime; 1] =
+    [Runtime { name: "triton", module: "triton", install: triton::install, standings: Standings::new() }];
 
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 

@@ -96,7 +96,8 @@ fn pairs(mapping: &Bound<'_, PyAny>, names: &[String]) -> String {
 }
 
 fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
-    let path: Vec<usize> = key.extract().or_else(|_| key.extract::<usize>().map(|index| vec![index])).unwrap_or_default();
+    let path: Vec<usize> =
+        key.extract().or_else(|_| key.extract::<usize>().map(|index| vec![index])).unwrap_or_default();
     match path.split_first().and_then(|(first, rest)| Some((names.get(*first)?, rest))) {
         Some((name, rest)) => rest.iter().fold(name.clone(), |name, index| format!("{name}[{index}]")),
         None => text(key),
