@@ -21,7 +21,7 @@ pub const THIN: Stroke = Stroke('━', '╸', '╺');
 pub const THICK: Stroke = Stroke('█', '▌', '▐');
 
 /// Ticks at a round distance, no closer than this to each other.
-const COLUMNS_PER_TICK: u64 = 14;
+const COLUMNS_PER_TICK: u64 = 12;
 
 impl Axis {
     /// A bar from start to end, at least half a column long, with the blanks before it but not behind it.

@@ -67,7 +67,8 @@ fn headline(trace: &Trace, rows: &[Row], total: u64, palette: Palette) -> String
     let stalls: Vec<&Node> = stalls.into_iter().filter(|node| node.stall.is_some()).collect();
     let stalled = |time| palette.paint(Role::Stall, duration(time));
     if first.node.stall.is_some() {
-        let whose = if first.node.has_parent { " for a request whose span has not come" } else { ", outside of any request" };
+        let whose =
+            if first.node.has_parent { " for a request whose span has not come" } else { ", outside of any request" };
         return format!("{title} took {}{whose}{failure}", stalled(total));
     }
     let total = duration(total);

@@ -92,7 +92,7 @@ fn compiles_told_by_events_alone_stand_inside_their_autotune() {
     inference waited 704 ms of 1.00 s for 1 autotune and 1 load
     trace 0af7651916cd43dd8448eb211c80319c · engine · 22:13:20.000 UTC
 
-                                 0                              500 ms
+                                 0           200 ms      400 ms       600 ms      800 ms
     inference                    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━   1.00 s
     │  12 more events did not fit on the span
     ├─ autotune matmul_kernel          ████████████████████████████████████████████               700 ms
