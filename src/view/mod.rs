@@ -52,8 +52,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 #[must_use]
 pub fn view(arguments: ViewArguments) -> u8 {
     match run(arguments) {
-        Ok(counts) => {
+        Ok(Some(counts)) => {
             say(counts);
+            0
+        }
+        Ok(None) => {
+            say("ended by a second signal, before everything was printed");
             0
         }
         Err(error) => {
@@ -63,7 +67,8 @@ pub fn view(arguments: ViewArguments) -> u8 {
     }
 }
 
-fn run(arguments: ViewArguments) -> Result<Counts, ViewError> {
+/// What was counted, unless a second signal came before that was settled.
+fn run(arguments: ViewArguments) -> Result<Option<Counts>, ViewError> {
     let config = arguments.resolve(|name| std::env::var_os(name), io::stdout().is_terminal());
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(ViewError::Start)?;
     let ended = runtime.block_on(async {
@@ -73,8 +78,8 @@ fn run(arguments: ViewArguments) -> Result<Counts, ViewError> {
         let (grpc, http) = viewer.addresses().map_err(ViewError::Start)?;
         say(format_args!("listening on grpc {grpc}, http {http}"));
         tokio::select! {
-            ended = viewer.run(io::stdout(), stop) => ended,
-            () = give_up => Ok(Counts::default()),
+            ended = viewer.run(io::stdout(), stop) => ended.map(Some),
+            () = give_up => Ok(None),
         }
     });
     // A reader who stopped reading would hold up the printing thread, and with it the end.
