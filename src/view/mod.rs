@@ -2,7 +2,7 @@
 //! Jaeger needed to see the point.
 //!
 //! The way of a span: [`receive`] takes it off the network, [`decode`] makes a [`record`] of it, [`store`] keeps it
-//! until its trace is quiet, [`print`] writes the trace as [`json`] or as a [`waterfall`], whose rows [`tree`] lays
+//! until its trace is quiet, [`mod@print`] writes the trace as [`json`] or as a [`waterfall`], whose rows [`tree`] lays
 //! out. [`viewer`] runs all of that.
 
 pub mod bar;
