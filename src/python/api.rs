@@ -1,5 +1,6 @@
 //! The functions of the module.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -83,10 +84,14 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(to)
 }
 
-/// The command line program `jitspan`. Returns its exit status.
+/// The command line program `jitspan`. `arguments` are those of the command line, program name first (default:
+/// `sys.argv`). Returns its exit status: 0, 1 when the command failed, 2 when it was called wrongly.
 #[pyfunction]
 #[pyo3(signature = (arguments = None))]
-pub fn main(py: Python<'_>, arguments: Option<Vec<String>>) -> PyResult<u8> {
-    let _ = (py, arguments);
-    Ok(0)
+pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
+    let arguments = match arguments {
+        Some(arguments) => arguments,
+        None => py.import("sys")?.getattr("argv")?.extract()?,
+    };
+    Ok(py.detach(|| crate::view::main(arguments)))
 }
