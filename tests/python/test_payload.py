@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.records import normalised, parent_id, trace_id, traceparent
+from support.records import parent_id, trace_id, traceparent
 
 KERNELS = Path(__file__).with_name("kernels.py")
-ADD_LINE = 1 + KERNELS.read_text().split("\n").index("def add(output, left, right, length, BLOCK: tl.constexpr):") - 1
+# Python counts a function's lines from its first decorator.
+ADD_LINE = KERNELS.read_text().split("\n").index("def add(output, left, right, length, BLOCK: tl.constexpr):")
 
 
 def test_a_compile_leaves_as_an_event_on_the_request_and_a_child_span(scripts, receiver):
@@ -25,7 +26,7 @@ def test_a_compile_leaves_as_an_event_on_the_request_and_a_child_span(scripts, r
     )
     spans = {span["name"]: span for span in receiver.spans}
     assert set(spans) == {"generate", "jit.compile"}
-    request, compile_span = normalised([spans["generate"], spans["jit.compile"]])
+    request, compile_span = spans["generate"], spans["jit.compile"]
 
     [event] = request.pop("events")
     assert event.pop("name") == "jit.compile"
@@ -35,7 +36,7 @@ def test_a_compile_leaves_as_an_event_on_the_request_and_a_child_span(scripts, r
     stages = {name for name in about_the_compile if name.startswith("jit.stage.")}
     assert stages >= {f"jit.stage.{stage}" for stage in ("ttir", "ttgir", "llir", "ptx", "cubin")}
     about = {name: value for name, value in about_the_compile.items() if name not in stages}
-    assert about | {"jit.changes": about["jit.changes"]} == {
+    assert about == {
         "jit.runtime": "triton",
         "jit.runtime_version": about["jit.runtime_version"],
         "jit.kernel.name": "add",
