@@ -15,7 +15,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 .PHONY: help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
@@ -99,6 +99,8 @@ $(STAMPS)/venv:
 	@$(BIN)/pip config --site set global.disable-pip-version-check true >/dev/null
 	@mkdir -p $(STAMPS)
 	@touch $@
+
+include make/backends.mk
 
 .PHONY: check-rust
 check-rust:
