@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tools"), str(ROOT / "examples"), str(ROOT / "tests" / "python")]
 
 from backends import CONFIG, Collector, Jaeger, Program  # noqa: E402
+from support.receiver import Receiver  # noqa: E402
 from traffic import Sender  # noqa: E402
 
 P = TypeVar("P", bound=Program)
@@ -54,3 +55,10 @@ def running_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     """For tests that only ask, and share what they ask."""
     with ExitStack() as cleanup:
         yield Running(tmp_path_factory.mktemp("programs"), cleanup)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A store for logs, as far as the Collector can tell."""
+    with Receiver() as started:
+        yield started
