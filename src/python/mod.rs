@@ -8,6 +8,7 @@ mod intercept;
 mod lifetime;
 mod operation;
 mod report;
+mod resource;
 mod scope;
 
 use pyo3::prelude::*;
