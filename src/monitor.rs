@@ -157,6 +157,7 @@ impl Monitor {
 
     /// A stall has ended, as `event` tells. None if it began before arming: that is warm-up, and only counted.
     pub fn finish(&self, pending: &Pending, mut event: CompileEvent) -> Option<Recorded> {
+        self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
             return None;

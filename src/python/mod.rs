@@ -3,8 +3,11 @@
 mod api;
 mod convert;
 mod guard;
+mod here;
 pub mod hooks;
 mod intercept;
+mod interceptor;
+mod late;
 mod lifetime;
 mod operation;
 mod report;
