@@ -137,8 +137,8 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
     if any.is_instance_of::<PyString>() || any.is_instance_of::<PyBytes>() {
         return parse(&text(any), None).map(Some);
     }
-    let items = match any.call_method0("items") {
-        Ok(items) => items,
+    let items = match any.getattr("items") {
+        Ok(items) => items.call0().map_err(|_| Malformed)?,
         Err(_) => any.clone(),
     };
     let (mut parent, mut state) = (None, Vec::new());
