@@ -94,6 +94,7 @@ fn fail(py: Python<'_>, trace: &Trace, error: &PyErr) {
     event.started = trace.started;
     event.duration = trace.clock.elapsed();
     event.failure = Some(operation::failure(py, error));
+    explain(&mut event, &specialization);
     operation::finish(py, &pending, event, &describe::text(&specialization));
 }
 
@@ -161,16 +162,18 @@ fn built(
     let stages = [("trace", Some(traced)), ("pipeline", pipeline), ("engine", Some(rest))];
     let ran = stages.into_iter().filter_map(|(name, duration)| Some(Stage { name: name.into(), duration: duration? }));
     event.stages = ran.collect();
-    let kernel = describe::identity(&event.kernel);
-    (event.cause, event.changes) = {
-        let (cause, changes) = known::explain(&kernel, &specialization);
-        (Some(cause), changes)
-    };
+    explain(&mut event, &specialization);
     let text = describe::text(&specialization);
     if event.failure.is_none() {
-        known::remember(&kernel, specialization);
+        known::remember(&describe::identity(&event.kernel), specialization);
     }
     operation::finish(py, pending, event, &text).1
+}
+
+fn explain(event: &mut CompileEvent, specialization: &known::Specialization) {
+    let (cause, changes) = known::explain(&describe::identity(&event.kernel), specialization);
+    event.cause = Some(cause);
+    event.changes = changes;
 }
 
 /// `Compiler.compile`: the pass pipeline.
