@@ -136,6 +136,12 @@ impl Interceptor {
         }
     }
 
+    /// Pickled and copied as a call of what we stand in front of: we belong to this process alone.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
+        let partial = py.import("functools")?.getattr("partial")?;
+        Ok((partial, (self.__wrapped__(py)?,).into_pyobject(py)?.into_any().unbind()))
+    }
+
     #[getter]
     fn __wrapped__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let original = self.original.as_ref().map(|original| original.clone_ref(py));
@@ -154,6 +160,27 @@ impl Interceptor {
 }
 
 impl Interceptor {
+    /// Stands in front of a callable that the caller puts somewhere, and takes away, itself.
+    pub fn around(
+        callable: &Bound<'_, PyAny>,
+        place: &'static str,
+        watch: impl Watch + 'static,
+    ) -> PyResult<Py<Interceptor>> {
+        let interceptor = Interceptor {
+            original: Some(callable.clone().unbind()),
+            binds: false,
+            watch: Box::new(watch),
+            place,
+            active: AtomicBool::new(true),
+        };
+        Py::new(callable.py(), interceptor)
+    }
+
+    /// Whether it is the one of this place, and has not left.
+    pub fn stands(&self, place: &str) -> bool {
+        self.place == place && self.active.load(Ordering::Relaxed)
+    }
+
     /// Type attributes, which Python would find on our class before it asks `__getattr__`.
     fn of_original(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
         let value = self.original.as_ref().and_then(|original| original.bind(py).getattr(name).ok());
@@ -165,11 +192,19 @@ impl Interceptor {
 struct Standing {
     owner: Owner,
     name: String,
+    access: Access,
     /// What was put there: the interceptor, or the `staticmethod`/`classmethod` that holds it.
     ours: Py<PyAny>,
     interceptor: Option<Py<Interceptor>>,
     /// None: the owner had none of its own; it was inherited, or came from its class.
     found: Option<Py<PyAny>>,
+}
+
+/// How a place is reached.
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Attribute,
+    Item,
 }
 
 enum Owner {
@@ -223,7 +258,7 @@ impl Standings {
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
         let stands = own(owner, name).and_then(|own| own.cast_into::<Interceptor>().ok());
-        if stands.is_some_and(|stands| stands.get().place == place && stands.get().active.load(Ordering::Relaxed)) {
+        if stands.is_some_and(|stands| stands.get().stands(place)) {
             return Ok(true);
         }
         self.forget_gone(owner.py());
@@ -303,6 +338,19 @@ impl Standings {
         Ok(true)
     }
 
+    /// Sets `mapping[key]` to a plain value.
+    ///
+    /// # Errors
+    /// The mapping does not let itself be changed.
+    pub fn set_item(&self, mapping: &Bound<'_, PyAny>, key: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
+        let found = mapping.get_item(key).ok().map(Bound::unbind);
+        mapping.set_item(key, &value)?;
+        let (owner, name) = (Owner::Kept(mapping.clone().unbind()), key.to_owned());
+        let ours = value.unbind();
+        self.0.lock().push(Standing { owner, name, access: Access::Item, ours, interceptor: None, found });
+        Ok(())
+    }
+
     fn stand(
         &self,
         keep: Owner,
@@ -314,7 +362,14 @@ impl Standings {
     ) -> PyResult<()> {
         owner.setattr(name, &ours)?;
         let found = found.map(Bound::unbind);
-        self.0.lock().push(Standing { owner: keep, name: name.to_owned(), ours, interceptor, found });
+        self.0.lock().push(Standing {
+            owner: keep,
+            name: name.to_owned(),
+            access: Access::Attribute,
+            ours,
+            interceptor,
+            found,
+        });
         Ok(())
     }
 
@@ -355,6 +410,13 @@ impl Standings {
 impl Standing {
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let Some(owner) = self.owner.get(py) else { return Ok(()) };
+        if self.access == Access::Item {
+            return match &self.found {
+                _ if !owner.get_item(&*self.name).is_ok_and(|now| now.eq(&self.ours).unwrap_or(false)) => Ok(()),
+                Some(found) => owner.set_item(&*self.name, found),
+                None => owner.del_item(&*self.name),
+            };
+        }
         let still = match own(&owner, &self.name) {
             Some(now) => now.is(&self.ours),
             // Set through a property (Triton's knobs): compare what reading gives.
