@@ -23,6 +23,7 @@
 pub mod attribute;
 pub mod config;
 pub mod event;
+pub mod explain;
 mod global;
 pub mod limits;
 pub mod monitor;
