@@ -23,6 +23,7 @@
 pub mod attribute;
 pub mod config;
 pub mod event;
+pub mod explain;
 mod global;
 pub mod limits;
 mod lock;
@@ -41,6 +42,8 @@ pub mod source;
 pub mod span;
 pub mod stats;
 mod summary;
+#[cfg(feature = "view")]
+pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};

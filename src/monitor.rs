@@ -199,6 +199,7 @@ impl Monitor {
 
     /// A stall has ended, as `event` tells. None if it began before arming: that is warm-up, and only counted.
     pub fn finish(&self, pending: &Pending, mut event: CompileEvent) -> Option<Recorded> {
+        self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
             return None;
@@ -370,7 +371,7 @@ impl Monitor {
 
     fn unexpected(&self, event: &CompileEvent, waiting: usize) -> Option<UnexpectedCompile> {
         let raises = self.config.mode == Mode::Error
-            && self.config.error_on.contains(&event.kind)
+            && self.config.error_on.contains(&event.severity())
             && !event.manual_warmup
             && event.failure.is_none();
         raises.then(|| UnexpectedCompile { message: describe(event, waiting) })
@@ -429,10 +430,11 @@ pub fn tracing_place() -> Place {
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.
 pub fn describe(event: &CompileEvent, waiting: usize) -> String {
-    let did = match event.kind {
-        Kind::Compile => "JIT compilation",
-        Kind::Autotune => "autotuning",
-        Kind::Load => "load from the disk cache",
+    let did = match (event.kind, event.severity()) {
+        (Kind::Autotune, Kind::Load) => "load of a tuning from the disk cache",
+        (Kind::Compile, _) => "JIT compilation",
+        (Kind::Autotune, _) => "autotuning",
+        (Kind::Load, _) => "load from the disk cache",
     };
     let runtime = match &*event.runtime {
         "triton" => "Triton",

@@ -268,12 +268,9 @@ impl Scope {
     }
 
     /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
-    /// stage's spans.
+    /// stage's spans. Where the spans have left, they stay as they are, and the stage's own span tells of it alone.
     pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
         let mut state = self.0.state.lock();
-        if state.ended {
-            return Vec::new();
-        }
         if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
             let longer = Arc::make_mut(known);
             longer.stages.push(crate::event::Stage { name: Cow::Borrowed("launcher"), duration: by });

@@ -158,6 +158,7 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Stats {
     values: [AtomicU64; Counter::ALL.len()],
+    runtimes: Mutex<BTreeMap<String, u64>>,
     faults: Mutex<BTreeMap<String, u64>>,
     export_error: Mutex<Option<String>>,
 }
@@ -166,6 +167,7 @@ impl Default for Stats {
     fn default() -> Self {
         Stats {
             values: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+            runtimes: Mutex::default(),
             faults: Mutex::default(),
             export_error: Mutex::default(),
         }
@@ -184,6 +186,19 @@ impl Stats {
     /// The count so far.
     pub fn get(&self, counter: Counter) -> u64 {
         self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts an event of a runtime, recorded or warm-up.
+    pub fn saw(&self, runtime: &str) {
+        let mut runtimes = self.runtimes.lock();
+        if runtimes.len() < Self::PLACES || runtimes.contains_key(runtime) {
+            *runtimes.entry(runtime.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Events of a runtime.
+    pub fn seen(&self, runtime: &str) -> u64 {
+        self.runtimes.lock().get(runtime).copied().unwrap_or_default()
     }
 
     /// Counts a fault of ours at `place`. True if it is the first there: that one is logged.

@@ -1,13 +1,13 @@
 //! What becomes of spans while the collector answers in every way it can. Each test closes with the books.
 
-mod support;
+mod collector;
 
 use std::time::{Duration, Instant};
 
 use jitspan::attribute::Attributes;
 use jitspan::sink::Sink;
 use prost::Message;
-use support::{Collector, Exporter, Say, span};
+use collector::{Collector, Exporter, Say, span};
 
 const SOON: Duration = Duration::from_secs(10);
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];

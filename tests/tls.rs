@@ -1,12 +1,12 @@
 //! TLS to a real TLS server, over both protocols: own authority, unknown authority, client certificates, rotated files.
 
-mod support;
+mod collector;
 
 use std::path::Path;
 use std::time::Duration;
 
-use support::certificates::Authority;
-use support::{Collector, Exporter};
+use collector::certificates::Authority;
+use collector::{Collector, Exporter};
 
 const SOON: Duration = Duration::from_secs(10);
 

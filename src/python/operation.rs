@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::guard::fault;
 use super::{UnexpectedCompileError, convert, lifetime, report, scope};
-use crate::event::{CompileEvent, Failure, Kind};
+use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
 
 thread_local! {
@@ -53,6 +54,9 @@ pub fn finish(
 ) -> (Option<Recorded>, Option<PyErr>) {
     let Some(monitor) = crate::monitor() else { return (None, None) };
     lifetime::watch_exit(py);
+    if event.kernel.name == Kernel::UNKNOWN {
+        fault(py, "kernel_name", &format!("{} gave a kernel without a name", event.runtime));
+    }
     let Some(recorded) = monitor.finish(pending, event) else { return (None, None) };
     let raise = recorded.error.as_ref().map(|error| raise(py, monitor, &recorded, error));
     if raise.is_none() {
@@ -75,7 +79,7 @@ fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &Unexpec
 
 fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: &str) {
     let verbose = monitor.config().verbose;
-    match recorded.event.kind {
+    match recorded.event.severity() {
         Kind::Compile | Kind::Autotune => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }
