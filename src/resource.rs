@@ -43,6 +43,14 @@ impl SharedResource {
     }
 }
 
+/// As it stands, for a test that compares all that leaves us.
+impl From<Proto> for SharedResource {
+    fn from(resource: Proto) -> Self {
+        let encoded = Mutex::new(resource.encode_to_vec().into());
+        SharedResource { said: Resource::default(), instance: String::new(), encoded }
+    }
+}
+
 /// Later wins: the facts of this process, then what an SDK in it says, then what the user said, and last what says
 /// that it is we who send.
 ///

@@ -21,12 +21,12 @@ fn a_watched_runtime_begins_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
     let snapshot = metrics.snapshot(&Stats::default());
-    let Data::Count(counts) = of(&snapshot, "jit.compile.count") else { panic!() };
+    let Data::Count(counts) = of(&snapshot, name::COMPILE_COUNT) else { panic!() };
     assert_eq!(counts.len(), 5);
     assert!(counts.iter().all(|(_, count)| *count == 0));
-    let Data::Histogram(durations) = of(&snapshot, "jit.compile.duration") else { panic!() };
+    let Data::Histogram(durations) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
     assert!(durations.iter().all(|(_, duration)| duration.count() == 0));
-    for own in ["jit.request.stalled", "jitspan.events.recorded", "jitspan.events.dropped", "jitspan.spans.dropped"] {
+    for own in [name::REQUEST_STALLED, name::EVENTS_RECORDED, name::EVENTS_DROPPED, name::SPANS_DROPPED] {
         let Data::Count(counts) = of(&snapshot, own) else { panic!() };
         assert!(!counts.is_empty() && counts.iter().all(|(_, count)| *count == 0), "{own}");
     }
@@ -36,7 +36,7 @@ fn a_watched_runtime_begins_at_zero() {
 fn a_compile_adds_to_a_series_that_began_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
-    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), "jit.compile.count") {
+    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_COUNT) {
         Data::Count(counts) => counts.len(),
         _ => panic!(),
     };
@@ -67,10 +67,10 @@ fn kernels_beyond_the_limit_share_one_series_and_lose_no_time() {
         metrics.add(&compile(&format!("kernel_{kernel}"), 1_000), None, 2);
     }
     let snapshot = metrics.snapshot(&Stats::default());
-    let Data::Time(times) = of(&snapshot, "jit.kernel.time") else { panic!() };
+    let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
     assert_eq!(times.len(), Series::<f64>::LIMIT + 1);
     assert_eq!(times.iter().map(|(_, seconds)| seconds).sum::<f64>(), 1_000.0);
-    assert_eq!(times.last().unwrap().0.get("otel.metric.overflow"), Some(&Value::Bool(true)));
+    assert_eq!(times.last().unwrap().0.get(name::OVERFLOW), Some(&Value::Bool(true)));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn an_exemplar_names_a_sampled_request_until_it_was_sent() {
     let context = |flags| {
         SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default())
     };
-    let exemplars = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), "jit.compile.duration") {
+    let exemplars = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_DURATION) {
         Data::Histogram(series) => {
             series.iter().flat_map(|(_, histogram)| histogram.exemplars().copied().collect::<Vec<_>>()).collect()
         }
@@ -106,6 +106,6 @@ fn a_failed_compile_is_told_by_its_error() {
     event.failure = Some(Failure { error_type: "CompilationError".into(), message: "at 3:4".into() });
     metrics.add(&event, None, 2);
     let snapshot = metrics.snapshot(&Stats::default());
-    let Data::Histogram(series) = of(&snapshot, "jit.compile.duration") else { panic!() };
-    assert_eq!(series[0].0.get("error.type"), Some(&"CompilationError".into()));
+    let Data::Histogram(series) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
+    assert_eq!(series[0].0.get(key::ERROR_TYPE), Some(&"CompilationError".into()));
 }
