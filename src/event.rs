@@ -230,6 +230,11 @@ impl CompileEvent {
         }
     }
 
+    /// As what error mode and the log take it: what a cache on disk had cost no compile and no benchmark.
+    pub fn severity(&self) -> Kind {
+        if self.cache == CacheResult::Hit { Kind::Load } else { self.kind }
+    }
+
     /// When the stall ended.
     pub fn ended(&self) -> UnixNanos {
         self.started.saturating_add(nanos(self.duration))

@@ -3,11 +3,15 @@
 mod api;
 mod convert;
 mod guard;
+mod here;
 pub mod hooks;
 mod intercept;
+mod interceptor;
+mod late;
 mod lifetime;
 mod operation;
 mod report;
+mod resource;
 mod scope;
 
 use pyo3::prelude::*;
