@@ -58,7 +58,7 @@ wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into d
 	$(BIN)/maturin build --release --out dist
 
 clean: ## Remove everything that was made here.
-	rm -rf $(VENV) dist target .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist target .pytest_cache .ruff_cache
 
 # The wheel for tests and the demo is a debug build: it is made in half the time, and checks for overflows.
 $(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust

@@ -7,9 +7,8 @@ BUILT := build/bin
 GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
-SLOKIT_VERSION := 1.9.0
 
-.PHONY: backends jaeger test-backends generated check-generated screenshots kafka check-go
+.PHONY: backends jaeger test-backends generated screenshots kafka check-go
 
 backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
 
@@ -47,3 +46,39 @@ $(BUILT)/builder: $(COLLECTOR_BUILD)/builder/go.mod $(COLLECTOR_BUILD)/builder/g
 
 check-go:
 	@command -v $(GO) >/dev/null || { echo "make: no go here; install Go 1.26 or newer (https://go.dev/dl), or say GO=/path/to/it" >&2; exit 1; }
+
+# slokit is a generator of Sloth's rules that builds with Rust alone; some 4 minutes.
+build/slokit/bin/slokit: make/slokit-version | check-rust
+	@echo "make: building slokit; it takes some minutes"
+	CARGO_TARGET_DIR=build/slokit/target cargo install --quiet --locked --root build/slokit --version =$$(cat $<) slokit
+	@rm -rf build/slokit/target
+	@touch $@
+
+generated: build/slokit/bin/slokit $(STAMPS)/venv ## Write the dashboard, the rules and the registry of names.
+	$(BIN)/python otel-config/grafana/generate.py
+	$(BIN)/python otel-config/semconv/generate.py
+	$(BIN)/python otel-config/prometheus/generate.py
+
+jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Start Jaeger and the demo's server, and print links to the slow requests.
+	@$(BIN)/python tools/jaeger.py
+
+test-backends: backends build/slokit/bin/slokit check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
+	$(BIN)/python -m pytest tests/backends $(PYTEST_ARGUMENTS)
+
+screenshots: $(BUILT)/jaeger build/jaeger-ui/index.html check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Take the README's pictures of Jaeger again.
+	$(BIN)/python tools/screenshots.py
+
+$(STAMPS)/backends: requirements/test.txt
+
+# A broker for the one test that needs it, from Maven Central; without it that test is skipped, and says so.
+build/kafka/lib: otel-config/collector/build/kafka/pom.xml
+	@command -v mvn >/dev/null || { echo "make: no mvn here; install maven and a JDK, 17 or newer" >&2; exit 1; }
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$@
+	@touch $@
+
+kafka: build/kafka/lib ## Fetch a Kafka broker, with which `make test-backends` tests Kafka too.
+
+.PHONY: check-debian
+check-debian:
+	@for program in prometheus promtool chromium; do command -v $$program >/dev/null \
+		|| { echo "make: no $$program here; on Debian install the packages prometheus and chromium" >&2; exit 1; }; done

@@ -154,8 +154,8 @@ def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
 def test_compose_mounts_the_files_that_are_tested_here() -> None:
     compose = yaml.safe_load((ROOT / "otel-config" / "compose.yaml").read_text())
     for name, service in compose["services"].items():
-        assert re.search(r":\d+\.\d+\.\d+$", service["image"]), f"{name}: the image is not pinned"
+        assert re.search(r":v?\d+[.]\d+[.]\d+$", service["image"]), f"{name}: the image is not pinned"
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            if source.startswith("."):
+            if source.startswith("./"):
                 assert (ROOT / "otel-config" / source).exists(), f"{name} mounts {source}, which is not there"
