@@ -78,7 +78,9 @@ class Program:
 
     start_timeout = START_TIMEOUT
 
-    def __init__(self, name: str, command: list[str], folder: Path, environment: dict[str, str], ready_port: int) -> None:
+    def __init__(
+        self, name: str, command: list[str], folder: Path, environment: dict[str, str], ready_port: int
+    ) -> None:
         self.name = name
         self.command = command
         self.environment = {**inherited_environment(), **environment}
@@ -202,7 +204,12 @@ class Collector(Program):
     """The Collector with configurations of otel-config/collector, laid over one another in the order given."""
 
     def __init__(
-        self, *configs: Path, folder: Path, environment: dict[str, str] | None = None, program: str = "otelcol", name: str = ""
+        self,
+        *configs: Path,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        program: str = "otelcol",
+        name: str = "",
     ) -> None:
         self.grpc_port, self.http_port, self.prometheus_port, health, self.telemetry_port = free_ports(5)
         settings = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import signal
 import sys
 import tempfile
@@ -17,10 +16,21 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from backends import CONFIG, HOST, LOOPBACK, ROOT, Jaeger, Program, ProgramFailed, ends_by_signal, free_ports, wait_until
+from backends import (
+    CONFIG,
+    HOST,
+    LOOPBACK,
+    ROOT,
+    Jaeger,
+    Program,
+    ProgramFailed,
+    ends_by_signal,
+    free_ports,
+    wait_until,
+)
 
 sys.path.insert(0, str(ROOT / "examples"))
-import demo  # noqa: E402
+import demo
 
 SERVICE = "serve"
 CLIENT = "gateway"
@@ -39,7 +49,9 @@ def main() -> None:
             demo.print_latencies(requests)
             print_links(jaeger.url, requests)
             if not arguments.once:
-                say("Jaeger and the server stay until Ctrl-C. Some lengths that nobody has asked for yet compile again:")
+                say(
+                    "Jaeger and the server stay until Ctrl-C. Some lengths that nobody has asked for yet compile again:"
+                )
                 body = """'{"prompt_tokens": 9001}'"""
                 print(f"\n  curl -d {body} -H 'content-type: application/json' {server}/generate\n", flush=True)
                 signal.pause()

@@ -43,7 +43,9 @@ def main() -> None:
 def browser() -> Iterator[Page]:
     """A page of the system's Chromium. No sandbox: it does not start one as root, and the page is our own."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox", "--no-proxy-server"])
+        chromium = playwright.chromium.launch(
+            executable_path=find("chromium"), args=["--no-sandbox", "--no-proxy-server"]
+        )
         try:
             page = chromium.new_page(viewport=SIZE)
             page.set_default_timeout(TIMEOUT)

@@ -21,6 +21,9 @@ Panel = dict[str, Any]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OURS = 'job=~"$job", instance=~"$instance"'
 OURS_BY_RUNTIME = f'{OURS}, jit_runtime=~"$runtime"'
+# Open: the range and two brackets follow.
+COMPILES = f"increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}"
+COMPILE_TIME = f"increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}"
 # The request's own span with jit.stalled, not those of the compiles below it.
 STALLED_SPANS = 'job=~"$job", jit_stalled="true", span_name!~"jit[.].+"'
 SERVER_SPANS = 'job=~"$job", jit_stalled!="true", span_kind="SPAN_KIND_SERVER"'
@@ -60,7 +63,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 stat(
                     "Share of requests",
-                    "avg_over_time(job:jit_requests_stalled:ratio_rate5m{job=~\"$job\"}[$__range])",
+                    'avg_over_time(job:jit_requests_stalled:ratio_rate5m{job=~"$job"}[$__range])',
                     "Stalled requests of all requests.",
                     unit="percentunit",
                     decimals=3,
@@ -85,7 +88,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 stat(
                     "Seconds lost",
-                    f"sum(increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}[$__range]))"
+                    f"sum({COMPILE_TIME}[$__range]))"
                     f" + (sum(increase(jit_autotune_duration_seconds_sum{{{OURS_BY_RUNTIME}}}[$__range])) or vector(0))",
                     "Spent in compiles and autotunes while serving.",
                     unit="s",
@@ -104,7 +107,7 @@ def dashboard() -> dict[str, Any]:
             [
                 series(
                     "Compiles, by runtime and cause",
-                    f"sum by (jit_runtime, jit_cause) (increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}[$__rate_interval]))",
+                    f"sum by (jit_runtime, jit_cause) ({COMPILES}[$__rate_interval]))",
                     "{{jit_runtime}}, {{jit_cause}}",
                     "Compiles after warm-up.",
                     bars=True,
@@ -173,7 +176,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 bar_gauge(
                     "Causes",
-                    f"sum by (jit_cause) (increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}[$__range])) > 0",
+                    f"sum by (jit_cause) ({COMPILES}[$__range])) > 0",
                     "{{jit_cause}}",
                     "new_specialization: warm-up did not call the kernel with such arguments. first_use: not at all.",
                 ),
@@ -187,14 +190,14 @@ def dashboard() -> dict[str, Any]:
             [
                 series(
                     "Compiles, by rank",
-                    f"sum by (job, instance) (increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}[$__rate_interval]))",
+                    f"sum by (job, instance) ({COMPILES}[$__rate_interval]))",
                     "{{job}} {{instance}}",
                     "One process each. A rank that compiles alone holds the others up at the next collective.",
                     bars=True,
                 ),
                 series(
                     "Time compiling, by rank",
-                    f"sum by (job, instance) (increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}[$__rate_interval]))",
+                    f"sum by (job, instance) ({COMPILE_TIME}[$__rate_interval]))",
                     "{{job}} {{instance}}",
                     "Seconds in each step of the graph.",
                     unit="s",
@@ -260,7 +263,7 @@ def compile_annotation() -> dict[str, Any]:
         "datasource": DATASOURCE,
         "enable": False,
         "iconColor": "orange",
-        "expr": f"sum by (job) (increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}[$__rate_interval])) > 0",
+        "expr": f"sum by (job) ({COMPILES}[$__rate_interval])) > 0",
         "titleFormat": "{{job}} compiled",
         "step": "60s",
     }
@@ -337,7 +340,9 @@ def stat(
         description,
         [target(expression, legend, instant=True)],
         height=4,
-        fieldConfig=field_config(unit, decimals=decimals, color={"mode": "thresholds"}, thresholds=thresholds(base, steps)),
+        fieldConfig=field_config(
+            unit, decimals=decimals, color={"mode": "thresholds"}, thresholds=thresholds(base, steps)
+        ),
         options={
             "colorMode": "value",
             "graphMode": "none",

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tools"), str(ROOT / "examples"), str(ROOT / "tests" / "python")]
 
-from backends import CONFIG, Collector, Jaeger, Program  # noqa: E402
+from backends import CONFIG, Collector, Jaeger, Program, ProgramFailed  # noqa: E402
+from blame import blame  # noqa: E402
 from support.receiver import Receiver  # noqa: E402
 from traffic import Sender  # noqa: E402
 
@@ -27,18 +28,26 @@ class Running:
         self.folder = folder
         self._cleanup = cleanup
 
-    def __call__(self, program: P) -> P:
-        self._cleanup.enter_context(program)
+    def __call__(self, program: P, configs: list[Path] | None = None) -> P:
+        try:
+            self._cleanup.enter_context(program)
+        except ProgramFailed as failure:
+            if configs:
+                raise ProgramFailed(f"{blame(str(failure), configs)}: {failure}") from None
+            raise
         return program
 
     def jaeger(self, config: str = "memory", **environment: str) -> Jaeger:
-        return self(Jaeger(CONFIG / "jaeger" / f"{config}.yaml", self.folder, environment))
+        file = CONFIG / "jaeger" / f"{config}.yaml"
+        return self(Jaeger(file, self.folder, environment), [file])
 
     def collector(self, *configs: str, program: str = "otelcol", name: str = "", **environment: str) -> Collector:
         """Samples and flushes fast, unless told otherwise: a test cannot wait as long as a cluster can."""
         files = [CONFIG / "collector" / f"{config}.yaml" for config in configs]
         fast = {"DECISION_WAIT": "4s", "METRICS_FLUSH_INTERVAL": "2s"}
-        return self(Collector(*files, folder=self.folder, environment=fast | environment, program=program, name=name))
+        return self(
+            Collector(*files, folder=self.folder, environment=fast | environment, program=program, name=name), files
+        )
 
     def sender(self, program: Collector | Jaeger) -> Sender:
         return self._cleanup.enter_context(Sender(program.otlp_grpc))

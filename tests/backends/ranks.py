@@ -98,7 +98,9 @@ class ServerMetrics:
             lines.append(f"# TYPE {name} histogram")
             for bound in (*self.BOUNDS, float("inf")):
                 count = sum(seconds <= bound for seconds in self._seconds)
-                lines.append(f'{name}_bucket{{model_name="m",le="{bound if bound != float("inf") else "+Inf"}"}} {count}')
+                lines.append(
+                    f'{name}_bucket{{model_name="m",le="{bound if bound != float("inf") else "+Inf"}"}} {count}'
+                )
             lines.append(f'{name}_sum{{model_name="m"}} {sum(self._seconds)}')
             lines.append(f'{name}_count{{model_name="m"}} {len(self._seconds)}')
         return "\n".join(lines) + "\n"

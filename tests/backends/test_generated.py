@@ -14,7 +14,13 @@ from backends import CONFIG, ROOT, find
 
 REGISTRY = CONFIG / "semconv" / "registry"
 DASHBOARD = CONFIG / "grafana" / "compiles-and-slo.json"
-ATTRIBUTE_TYPES = {"boolean": "bool", "int": "int", "double": "double, s", "string": "string", "template[double]": "double, s"}
+ATTRIBUTE_TYPES = {
+    "boolean": "bool",
+    "int": "int",
+    "double": "double, s",
+    "string": "string",
+    "template[double]": "double, s",
+}
 
 
 @pytest.mark.parametrize("generator", ["grafana/generate.py", "semconv/generate.py", "prometheus/generate.py"])
@@ -39,7 +45,11 @@ def promtool(*arguments: str) -> None:
 
 
 def groups() -> list[dict]:
-    return [group for path in sorted(REGISTRY.glob("*.yaml")) for group in yaml.safe_load(path.read_text()).get("groups", ())]
+    return [
+        group
+        for path in sorted(REGISTRY.glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text()).get("groups", ())
+    ]
 
 
 def defined() -> dict[str, str]:
@@ -57,7 +67,8 @@ def test_the_registry_has_the_form_that_weaver_reads() -> None:
     assert len(identifiers) == len(set(identifiers))
     for group in groups():
         assert group["type"] in ("attribute_group", "span", "event", "metric")
-        assert group["brief"] and group["stability"] == "development"
+        assert group["brief"]
+        assert group["stability"] == "development"
         for attribute in group.get("attributes", ()):
             known = attribute.get("ref") in defined() or attribute.get("ref", "").startswith(OPENTELEMETRY)
             assert known or attribute["type"] in ATTRIBUTE_TYPES
@@ -78,7 +89,9 @@ def test_every_attribute_of_the_readme_is_in_the_registry_with_its_type() -> Non
 
     assert {name for name in told if name.startswith("jit.")} <= types.keys()
     wrong = {
-        name: (said, types[name]) for name, said in told.items() if name in types and said and said != ATTRIBUTE_TYPES[types[name]]
+        name: (said, types[name])
+        for name, said in told.items()
+        if name in types and said and said != ATTRIBUTE_TYPES[types[name]]
     }
     assert wrong == {}
 
@@ -108,7 +121,9 @@ def expanded(name: str) -> list[str]:
 
 
 def test_every_metric_of_the_dashboard_and_of_the_rules_is_sent_by_somebody() -> None:
-    expressions = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel.get("targets", ())]
+    expressions = [
+        target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel.get("targets", ())
+    ]
     recorded = set()
     for path in (CONFIG / "prometheus" / "rules").glob("*.yaml"):
         for rule in (rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]):
@@ -125,7 +140,10 @@ def prometheus_names() -> set[str]:
     for group in groups():
         if group["type"] == "metric":
             name = group["metric_name"].replace(".", "_") + ("_seconds" if group["unit"] == "s" else "")
-            names |= {f"{name}_{part}" for part in (("bucket", "sum", "count") if group["instrument"] == "histogram" else ("total",))}
+            names |= {
+                f"{name}_{part}"
+                for part in (("bucket", "sum", "count") if group["instrument"] == "histogram" else ("total",))
+            }
     return names
 
 

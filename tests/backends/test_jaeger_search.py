@@ -1,4 +1,4 @@
-"""What a person finds in Jaeger, through the Collector with single.yaml, by the searches that otel-config/jaeger tells."""
+"""What a person finds in Jaeger, through the Collector with single.yaml, by the searches in otel-config/jaeger."""
 
 from __future__ import annotations
 
