@@ -24,6 +24,8 @@ OURS_BY_RUNTIME = f'{OURS}, jit_runtime=~"$runtime"'
 # Open: the range and two brackets follow.
 COMPILES = f"increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}"
 COMPILE_TIME = f"increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}"
+COMPILE_BUCKETS = COMPILE_TIME.replace("_sum", "_bucket")
+AUTOTUNE_TIME = COMPILE_TIME.replace("_compile_", "_autotune_")
 # The request's own span with jit.stalled, not those of the compiles below it.
 STALLED_SPANS = 'job=~"$job", jit_stalled="true", span_name!~"jit[.].+"'
 SERVER_SPANS = 'job=~"$job", jit_stalled!="true", span_kind="SPAN_KIND_SERVER"'
@@ -89,7 +91,7 @@ def dashboard() -> dict[str, Any]:
                 stat(
                     "Seconds lost",
                     f"sum({COMPILE_TIME}[$__range]))"
-                    f" + (sum(increase(jit_autotune_duration_seconds_sum{{{OURS_BY_RUNTIME}}}[$__range])) or vector(0))",
+                    f" + (sum({AUTOTUNE_TIME}[$__range])) or vector(0))",
                     "Spent in compiles and autotunes while serving.",
                     unit="s",
                     steps=((1, "orange"),),
@@ -182,7 +184,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 heatmap(
                     "Durations of compiles",
-                    f"sum by (le) (increase(jit_compile_duration_seconds_bucket{{{OURS_BY_RUNTIME}}}[$__rate_interval]))",
+                    f"sum by (le) ({COMPILE_BUCKETS}[$__rate_interval]))",
                     "Each dot opens the trace of a request that waited.",
                 ),
             ],

@@ -1,7 +1,8 @@
 """Writes the registry of our names, in Weaver's format, from src/semconv.rs; `--check` says whether it is up to date.
 
 The first words of an item's comment there say what it is: `Bool:`, `Int:`, `Double, s:`, `String:`,
-`Prefix of doubles`, `Histogram, s:`, `Counter, {compile}:`, or `OpenTelemetry:` for a name that OpenTelemetry defines, which is referred to.
+`Prefix of doubles`, `Histogram, s:`, `Counter, {compile}:`; or `OpenTelemetry:` for a name that OpenTelemetry defines,
+which is referred to.
 Knows nothing outside Python's library.
 """
 
