@@ -11,6 +11,7 @@ mod late;
 mod lifetime;
 mod operation;
 mod report;
+mod resource;
 mod scope;
 
 use pyo3::prelude::*;

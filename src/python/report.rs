@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::prelude::*;
 
 use crate::event::{CompileEvent, Detail, assignments};
