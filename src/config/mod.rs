@@ -1,5 +1,6 @@
 //! What the user said (environment, arguments) becomes what we run with. The only place that can fail.
 
+mod describe;
 mod otlp;
 mod read;
 mod resource;
@@ -7,6 +8,7 @@ mod sampler;
 
 use std::time::Duration;
 
+pub use describe::Described;
 pub use otlp::{Compression, Endpoint, Protocol, Signal, TlsFiles};
 pub use read::{ConfigError, Variables};
 pub use resource::Resource;

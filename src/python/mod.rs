@@ -12,6 +12,7 @@ mod lifetime;
 mod operation;
 mod report;
 mod scope;
+mod status;
 
 use pyo3::prelude::*;
 
@@ -35,6 +36,8 @@ pub mod jitspan {
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::status::{RuntimeStatus, status};
 
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
