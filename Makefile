@@ -100,6 +100,8 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
+include make/cutedsl.mk
+
 .PHONY: check-rust
 check-rust:
 	@command -v cargo >/dev/null || { echo "make: no cargo here; install Rust 1.88 or newer (https://rustup.rs)" >&2; exit 1; }

@@ -7,9 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{hooks, lifetime, report, resource};
+use super::{hooks, lifetime, report, resource, status};
 use crate::config::{Config, Mode, Settings};
 use crate::semconv;
+use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -97,5 +98,9 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Some(arguments) => arguments,
         None => py.import("sys")?.getattr("argv")?.extract()?,
     };
-    Ok(py.detach(|| crate::view::main(arguments)))
+    match crate::view::cli::parse(arguments) {
+        Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
+        Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
+        Err(exit_code) => Ok(exit_code),
+    }
 }

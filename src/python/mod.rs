@@ -13,6 +13,7 @@ mod operation;
 mod report;
 mod resource;
 mod scope;
+mod status;
 
 use pyo3::prelude::*;
 
@@ -36,6 +37,8 @@ pub mod jitspan {
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::status::{RuntimeStatus, status};
 
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
