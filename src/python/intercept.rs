@@ -55,7 +55,8 @@ where
     }
 }
 
-/// Stands in front of a callable, or in a slot that may have been empty.
+// Stands in front of a callable, or in a slot that may have been empty.
+// Not a doc comment: Python would take it for the `__doc__` of what we stand in front of.
 #[pyclass(frozen, module = "jitspan", name = "Interceptor", weakref)]
 pub struct Interceptor {
     /// None: the slot was empty, and a call of it gives None.
@@ -333,7 +334,7 @@ impl Standings {
         if !owner.hasattr(name)? {
             return Ok(false);
         }
-        let found = owner.getattr(name).ok();
+        let found = own(owner, name);
         self.stand(Owner::Kept(owner.clone().unbind()), owner, name, value.unbind(), None, found)?;
         Ok(true)
     }
