@@ -12,10 +12,10 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python wheel clean
+.PHONY: help demo test test-rust test-python test-triton test-triton-matrix bench-triton lint lint-rust lint-python wheel clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
@@ -26,7 +26,7 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 	@$(BIN)/python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null \
 		&& echo "  - launches on the GPU: the tests use the fake one always; \`make demo\` uses the real one" \
 		|| echo "  - launches on a GPU: none here, or torch is missing; all compiles were real, the launches were not"
-	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))')"
+	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
 lint: lint-rust lint-python ## Check format and lints.
@@ -47,6 +47,13 @@ test-rust: | check-rust
 
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest
+
+# The oldest Triton, the one that vLLM runs with today, and the newest.
+test-triton: $(STAMPS)/test $(STAMPS)/jitspan ## Run the Triton tests with three versions of Triton, from 3.0.0 to 3.9.0.
+	$(BIN)/python tests/triton_matrix.py 3.0.0 3.6.0 3.9.0
+
+test-triton-matrix: $(STAMPS)/test $(STAMPS)/jitspan ## Run them with all ten, or with TRITON_VERSIONS="3.1.0 3.8.0".
+	$(BIN)/python tests/triton_matrix.py
 
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
 	$(BIN)/maturin build --release --out dist

@@ -221,7 +221,15 @@ def compile_called_directly_for_another_constant():
     triton.compile(source(direct, BLOCK=32), target=HOPPER)
 
 
-@step(event("compile", "picky", "new_specialization", "x: aligned 16 -> unaligned; BLOCK: 128 -> 16 (constexpr)", **ASSERTION))
+@step(
+    event(
+        "compile",
+        "picky",
+        "new_specialization",
+        "x: aligned 16 -> unaligned; BLOCK: 128 -> 16 (constexpr)",
+        **ASSERTION,
+    )
+)
 def compile_called_directly_that_fails():
     raises("CompileTimeAssertionFailure", lambda: triton.compile(source(picky, BLOCK=16), target=HOPPER))
 
