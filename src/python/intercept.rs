@@ -156,7 +156,7 @@ impl Standings {
         if !owner.hasattr(name)? {
             return Ok(false);
         }
-        let found = owner.getattr(name).ok();
+        let found = own(owner, name);
         self.stand(Owner::Kept(owner.clone().unbind()), owner, name, value.unbind(), None, found)?;
         Ok(true)
     }

@@ -79,7 +79,7 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
     }
 }
 
-/// A tensor's type without its library's name: `float16`. torch's type is an object with a `repr` of its own that is
+/// A tensor's type as Triton calls it: `fp16`. torch's type is an object with a `repr` of its own that is
 /// safe; another library's is named by its class, unless it is text.
 pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     let of_torch = get_text(dtype.get_type().as_any(), "__module__").is_some_and(|module| module == "torch");
@@ -88,7 +88,13 @@ pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     } else {
         value(dtype)
     };
-    said.trim_start_matches("torch.").to_owned()
+    let name = said.trim_start_matches("torch.");
+    let spelt = [("bfloat", "bf"), ("float", "fp"), ("uint", "u"), ("int", "i")];
+    let short = spelt.iter().find_map(|(long, short)| Some((short, name.strip_prefix(long)?)));
+    match short {
+        Some((short, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{short}{bits}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// The kernel: from the hooks' `fn`, else from the function itself.
