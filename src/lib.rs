@@ -25,6 +25,7 @@ pub mod config;
 pub mod event;
 mod global;
 pub mod limits;
+pub mod live;
 pub mod monitor;
 mod process;
 pub mod propagation;

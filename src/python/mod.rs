@@ -2,11 +2,15 @@
 
 mod api;
 mod convert;
+mod datadog_span;
 mod guard;
 pub mod hooks;
 mod intercept;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
 mod scope;
 
