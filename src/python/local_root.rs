@@ -2,7 +2,7 @@
 //!
 //! A span knows its parent's ids only, and the SDK keeps no list of open spans. To keep one ourselves would cost every
 //! span that the program starts, so we look for the parents when something compiles, among the objects of Python's
-//! garbage collector: 10 to 30 ms for a million objects, once for each span on which something compiles and which
+//! garbage collector: about 50 ms for a million objects, once for each span on which something compiles and which
 //! has a parent in this process. `gc.freeze()`, which servers call after start-up, takes objects out of the search.
 
 use std::collections::{HashMap, VecDeque};
