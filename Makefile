@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python wheel clean
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,7 +29,7 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))')"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
-lint: lint-rust lint-python ## Check format and lints.
+lint: lint-rust lint-python check-stub ## Check format and lints.
 
 lint-rust: | check-rust
 	cargo fmt --check
@@ -40,6 +40,9 @@ lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+check-stub: $(STAMPS)/build | check-rust
+	$(BIN)/python tools/stub.py --check
+
 # Without features first: the core must build and pass without PyO3.
 test-rust: | check-rust
 	cargo test --locked --no-fail-fast
@@ -47,6 +50,9 @@ test-rust: | check-rust
 
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest
+
+stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
+	$(BIN)/python tools/stub.py
 
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
 	$(BIN)/maturin build --release --out dist

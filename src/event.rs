@@ -91,7 +91,7 @@ impl Cause {
 /// The kernel, as its runtime names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kernel {
-    /// Name, `<unknown>` where the runtime gave none.
+    /// Name, [`Kernel::UNKNOWN`] where the runtime gave none.
     pub name: String,
     /// Module that defines it.
     pub module: Option<String>,
@@ -102,6 +102,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The name of a kernel whose runtime gave none.
+    pub const UNKNOWN: &str = "<unknown>";
+
     /// A kernel of which only the name is known.
     pub fn named(name: impl Into<String>) -> Self {
         Kernel { name: name.into(), ..Kernel::default() }

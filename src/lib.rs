@@ -38,6 +38,8 @@ pub mod source;
 pub mod span;
 pub mod stats;
 mod summary;
+#[cfg(feature = "view")]
+pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};

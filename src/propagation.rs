@@ -83,17 +83,16 @@ mod tests {
         span.is_valid().then_some(span)
     }
 
-    fn agree(traceparent: &str) {
+    /// Whether we read it; then the oracle reads the same.
+    fn agree(traceparent: &str) -> bool {
         let ours = parse(traceparent, None).ok();
         let theirs = oracle(traceparent);
-        match (&ours, &theirs) {
-            (Some(ours), Some(theirs)) => {
-                assert_eq!(ours.trace_id(), theirs.trace_id(), "{traceparent}");
-                assert_eq!(ours.span_id(), theirs.span_id(), "{traceparent}");
-                assert_eq!(ours.is_sampled(), theirs.is_sampled(), "{traceparent}");
-            }
-            _ => assert_eq!(ours.is_some(), theirs.is_some(), "{traceparent:?}: ours {ours:?}, theirs {theirs:?}"),
-        }
+        let Some(ours) = ours else { return false };
+        let theirs = theirs.unwrap_or_else(|| panic!("{traceparent:?}: only we read it"));
+        assert_eq!(ours.trace_id(), theirs.trace_id(), "{traceparent}");
+        assert_eq!(ours.span_id(), theirs.span_id(), "{traceparent}");
+        assert_eq!(ours.is_sampled(), theirs.is_sampled(), "{traceparent}");
+        true
     }
 
     proptest! {
@@ -101,14 +100,18 @@ mod tests {
         fn well_formed_headers_are_read_as_the_opentelemetry_propagator_reads_them(
             trace in "[0-9a-f]{32}", span in "[0-9a-f]{16}", flags in "0[0-1]",
         ) {
-            agree(&format!("00-{trace}-{span}-{flags}"));
+            let zero = trace.bytes().all(|digit| digit == b'0') || span.bytes().all(|digit| digit == b'0');
+            prop_assert_eq!(agree(&format!("00-{trace}-{span}-{flags}")), !zero);
         }
 
+        // Not the other way round: opentelemetry 0.33.1 also reads ids that are too short, filling them up with
+        // zeros, which the specification calls invalid.
         #[test]
-        fn damaged_headers_are_refused_as_the_opentelemetry_propagator_refuses_them(
+        fn what_we_read_of_a_damaged_header_the_opentelemetry_propagator_reads_alike(
             trace in "[0-9a-f]{30,34}", span in "[0-9a-f]{14,18}", flags in "[0-9a-g]{1,3}",
         ) {
-            agree(&format!("00-{trace}-{span}-{flags}"));
+            let right = trace.len() == 32 && span.len() == 16 && flags.len() == 2 && !flags.contains('g');
+            prop_assert_eq!(agree(&format!("00-{trace}-{span}-{flags}")), right);
         }
 
         #[test]
@@ -146,6 +149,6 @@ mod tests {
     fn an_unreadable_tracestate_does_not_spoil_the_parent() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(parse(parent, Some("a=1,b=2")).unwrap().trace_state().header(), "a=1,b=2");
-        assert_eq!(parse(parent, Some("=,=")).unwrap().trace_state().header(), "");
+        assert_eq!(parse(parent, Some("no pair at all")).unwrap().trace_state().header(), "");
     }
 }

@@ -1,5 +1,6 @@
 //! The functions of the module.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -18,7 +19,7 @@ use crate::config::{Config, Mode, Settings};
 /// Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
 /// `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
-#[pyo3(signature = (*, mode = "warn", verbose = false))]
+#[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
@@ -57,7 +58,7 @@ pub fn deactivate(py: Python<'_>) {
 /// `JITSPAN_FLUSH_TIMEOUT`, 2). Returns whether it was. Other threads run meanwhile; it may be called from a signal
 /// handler.
 #[pyfunction]
-#[pyo3(signature = (timeout = None))]
+#[pyo3(signature = (timeout: "float | None" = None) -> "bool")]
 pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
     let Some(monitor) = crate::monitor() else { return Ok(true) };
     let timeout = match timeout {
@@ -72,6 +73,7 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
 ///
 /// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, whenever nothing is being sent.
 #[pyfunction]
+#[pyo3(signature = () -> "dict[str, int | str | None]")]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let to = PyDict::new(py);
     let Some(monitor) = crate::monitor() else { return Ok(to) };
@@ -83,10 +85,14 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(to)
 }
 
-/// The command line program `jitspan`. Returns its exit status.
+/// The command line program `jitspan`. `arguments` are those of the command line, program name first (default:
+/// `sys.argv`). Returns its exit status: 0, 1 when the command failed, 2 when it was called wrongly.
 #[pyfunction]
-#[pyo3(signature = (arguments = None))]
-pub fn main(py: Python<'_>, arguments: Option<Vec<String>>) -> PyResult<u8> {
-    let _ = (py, arguments);
-    Ok(0)
+#[pyo3(signature = (arguments: "Sequence[str] | None" = None) -> "int")]
+pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
+    let arguments = match arguments {
+        Some(arguments) => arguments,
+        None => py.import("sys")?.getattr("argv")?.extract()?,
+    };
+    Ok(py.detach(|| crate::view::main(arguments)))
 }

@@ -2,9 +2,11 @@
 //! from the device, so what is not plain is named by its type.
 
 use opentelemetry::trace::SpanContext;
+use pyo3::exceptions::{PyAttributeError, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
+use super::guard::fault;
 use crate::attribute::{Attributes, Value, bounded};
 use crate::propagation::{Malformed, TRACEPARENT, TRACESTATE, parse};
 
@@ -113,14 +115,29 @@ pub fn type_name(any: &Bound<'_, PyAny>) -> String {
     any.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// An attribute of a foreign object. Missing, None or raising: there is none.
+/// An attribute of a foreign object. Missing or None: there is none. Raising otherwise: the same, and counted.
 pub fn get<'py>(any: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
-    any.getattr(name).ok().filter(|value| !value.is_none())
+    readable(any.py(), any.getattr(name))
 }
 
-/// A key of a foreign mapping. No mapping, missing, None or raising: there is none.
+/// A key of a foreign mapping. No mapping, missing or None: there is none. Raising otherwise: the same, and counted.
 pub fn item<'py>(any: &Bound<'py, PyAny>, key: &str) -> Option<Bound<'py, PyAny>> {
-    any.get_item(key).ok().filter(|value| !value.is_none())
+    readable(any.py(), any.get_item(key))
+}
+
+fn readable<'py>(py: Python<'py>, read: PyResult<Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
+    match read {
+        Ok(value) => (!value.is_none()).then_some(value),
+        Err(error) => {
+            let absent = error.is_instance_of::<PyAttributeError>(py)
+                || error.is_instance_of::<PyLookupError>(py)
+                || error.is_instance_of::<PyTypeError>(py);
+            if !absent {
+                fault(py, "read", &error.to_string());
+            }
+            None
+        }
+    }
 }
 
 /// The text of a foreign attribute, if it is one.

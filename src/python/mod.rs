@@ -37,10 +37,7 @@ pub mod jitspan {
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
 
-    use pyo3::prelude::*;
-
-    #[pymodule_init]
-    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
-    }
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }

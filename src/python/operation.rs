@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::guard::guard;
+use super::guard::{fault, guard};
 use super::{UnexpectedCompileError, convert, lifetime, otel_span, report, scope};
-use crate::event::{CompileEvent, Failure, Kind};
+use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
 
 thread_local! {
@@ -62,6 +62,9 @@ pub fn finish(
 ) -> (Option<Recorded>, Option<PyErr>) {
     let Some(monitor) = crate::monitor() else { return (None, None) };
     lifetime::watch_exit(py);
+    if event.kernel.name == Kernel::UNKNOWN {
+        fault(py, "kernel_name", &format!("{} gave a kernel without a name", event.runtime));
+    }
     let Some(recorded) = monitor.finish(pending, event) else { return (None, None) };
     let raise = recorded.error.as_ref().map(|error| raise(py, monitor, &recorded, error));
     if raise.is_none() {

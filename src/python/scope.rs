@@ -173,7 +173,7 @@ impl Scope {
 ///
 /// `name` names the span, `attributes` (text, number, bool, or lists of these) go on it.
 #[pyfunction]
-#[pyo3(signature = (carrier = None, *, name = "inference", attributes = None))]
+#[pyo3(signature = (carrier: "_Carrier | None" = None, *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None) -> "Scope")]
 pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
     Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
 }
@@ -184,7 +184,7 @@ pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyA
 /// `request_attributes`, in the order of `carriers`, on the span of one request each.
 /// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
 #[pyfunction]
-#[pyo3(signature = (carriers, *, name = "inference", attributes = None, request_attributes = None))]
+#[pyo3(signature = (carriers: "Iterable[_Carrier | None]", *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None, request_attributes: "Iterable[Mapping[str, _Attribute]] | None" = None) -> "Scope")]
 pub fn batch(
     carriers: Py<PyAny>,
     name: &str,
@@ -200,6 +200,7 @@ pub fn batch(
 /// Context variables follow asyncio tasks and `asyncio.to_thread`, but not `run_in_executor`, `Thread` or `submit`.
 /// Returns a callable that runs `function` with the same arguments in the scope in which `bind` was called.
 #[pyfunction]
+#[pyo3(signature = (function: "Callable[_P, _R]") -> "Callable[_P, _R]")]
 pub fn bind(py: Python<'_>, function: Py<PyAny>) -> PyResult<BoundFunction> {
     Ok(BoundFunction { scope: current(py)?, function })
 }

@@ -29,7 +29,7 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
         name: of_info("name")
             .or_else(|| get_text(&python, "__qualname__"))
             .or_else(|| get_text(function, "__name__"))
-            .unwrap_or_else(|| "<unknown>".to_owned()),
+            .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
         module: of_info("module").or_else(|| get_text(&python, "__module__")),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
         line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
