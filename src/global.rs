@@ -120,7 +120,9 @@ fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>) -> Box<Pr
     let generation = process::generation();
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign: Foreign = known
-        .map(|known| known.foreign.iter().filter(|pair| !is_inherited(Some(known), generation, pair)).cloned().collect())
+        .map(|known| {
+            known.foreign.iter().filter(|pair| !is_inherited(Some(known), generation, pair)).cloned().collect()
+        })
         .unwrap_or_default();
     let resource = Arc::new(SharedResource::new(config.resource.clone(), &foreign));
     let stats = Arc::new(Stats::default());

@@ -2,6 +2,7 @@
 
 mod api;
 mod convert;
+mod datadog_span;
 mod guard;
 mod here;
 pub mod hooks;
@@ -9,7 +10,10 @@ mod intercept;
 mod interceptor;
 mod late;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
 mod resource;
 mod scope;
