@@ -12,10 +12,10 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-python test-triton test-triton-matrix bench-triton lint lint-rust lint-python wheel clean
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
 
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
@@ -29,7 +29,7 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
-lint: lint-rust lint-python ## Check format and lints.
+lint: lint-rust lint-python check-stub ## Check format and lints.
 
 lint-rust: | check-rust
 	cargo fmt --check
@@ -40,6 +40,9 @@ lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+check-stub: $(STAMPS)/build | check-rust
+	$(BIN)/python tools/stub.py --check
+
 # Without features first: the core must build and pass without PyO3.
 test-rust: | check-rust
 	cargo test --locked --no-fail-fast
@@ -48,12 +51,8 @@ test-rust: | check-rust
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest
 
-# The oldest Triton, the one that vLLM runs with today, and the newest.
-test-triton: $(STAMPS)/test $(STAMPS)/jitspan ## Run the Triton tests with three versions of Triton, from 3.0.0 to 3.9.0.
-	$(BIN)/python tests/triton_matrix.py 3.0.0 3.6.0 3.9.0
-
-test-triton-matrix: $(STAMPS)/test $(STAMPS)/jitspan ## Run them with all ten, or with TRITON_VERSIONS="3.1.0 3.8.0".
-	$(BIN)/python tests/triton_matrix.py
+stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
+	$(BIN)/python tools/stub.py
 
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
 	$(BIN)/maturin build --release --out dist
@@ -100,6 +99,8 @@ $(STAMPS)/venv:
 	@$(BIN)/pip config --site set global.disable-pip-version-check true >/dev/null
 	@mkdir -p $(STAMPS)
 	@touch $@
+
+include make/cutedsl.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

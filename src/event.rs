@@ -91,7 +91,7 @@ impl Cause {
 /// The kernel, as its runtime names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kernel {
-    /// Name, `<unknown>` where the runtime gave none.
+    /// Name, [`Kernel::UNKNOWN`] where the runtime gave none.
     pub name: String,
     /// Module that defines it.
     pub module: Option<String>,
@@ -102,6 +102,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The name of a kernel whose runtime gave none.
+    pub const UNKNOWN: &str = "<unknown>";
+
     /// A kernel of which only the name is known.
     pub fn named(name: impl Into<String>) -> Self {
         Kernel { name: name.into(), ..Kernel::default() }
@@ -336,6 +339,7 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn assignments(pairs: &[(String, String)]) -> String {
+/// `name=value` pairs with commas between them.
+pub fn assignments(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

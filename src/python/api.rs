@@ -1,13 +1,16 @@
 //! The functions of the module.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{hooks, lifetime, report};
+use super::{hooks, lifetime, report, resource, status};
 use crate::config::{Config, Mode, Settings};
+use crate::semconv;
+use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -18,7 +21,7 @@ use crate::config::{Config, Mode, Settings};
 /// Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
 /// `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
-#[pyo3(signature = (*, mode = "warn", verbose = false))]
+#[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
@@ -28,7 +31,8 @@ pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let config = Config::from_environment(&Settings { mode, verbose });
     let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
     let disabled = config.disabled;
-    py.detach(|| crate::install(config));
+    resource::adopt(py);
+    py.detach(|| crate::install_for(config, semconv::RUNTIMES));
     report::forget();
     lifetime::watch_exit(py);
     hooks::install(py);
@@ -57,7 +61,7 @@ pub fn deactivate(py: Python<'_>) {
 /// `JITSPAN_FLUSH_TIMEOUT`, 2). Returns whether it was. Other threads run meanwhile; it may be called from a signal
 /// handler.
 #[pyfunction]
-#[pyo3(signature = (timeout = None))]
+#[pyo3(signature = (timeout: "float | None" = None) -> "bool")]
 pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
     let Some(monitor) = crate::monitor() else { return Ok(true) };
     let timeout = match timeout {
@@ -70,8 +74,9 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
 
 /// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
 ///
-/// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, whenever nothing is being sent.
+/// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
 #[pyfunction]
+#[pyo3(signature = () -> "dict[str, int | str | None]")]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let to = PyDict::new(py);
     let Some(monitor) = crate::monitor() else { return Ok(to) };
@@ -79,14 +84,23 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         to.set_item(name, count)?;
     }
     to.set_item("spans.queued", monitor.queued())?;
+    to.set_item("logs.queued", monitor.queued_logs())?;
     to.set_item("export.last_error", monitor.stats().export_error())?;
     Ok(to)
 }
 
-/// The command line program `jitspan`. Returns its exit status.
+/// The command line program `jitspan`. `arguments` are those of the command line, program name first (default:
+/// `sys.argv`). Returns its exit status: 0, 1 when the command failed, 2 when it was called wrongly.
 #[pyfunction]
-#[pyo3(signature = (arguments = None))]
-pub fn main(py: Python<'_>, arguments: Option<Vec<String>>) -> PyResult<u8> {
-    let _ = (py, arguments);
-    Ok(0)
+#[pyo3(signature = (arguments: "Sequence[str] | None" = None) -> "int")]
+pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
+    let arguments = match arguments {
+        Some(arguments) => arguments,
+        None => py.import("sys")?.getattr("argv")?.extract()?,
+    };
+    match crate::view::cli::parse(arguments) {
+        Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
+        Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
+        Err(exit_code) => Ok(exit_code),
+    }
 }

@@ -2,13 +2,22 @@
 
 mod api;
 mod convert;
+mod datadog_span;
 mod guard;
+mod here;
 pub mod hooks;
 mod intercept;
+mod interceptor;
+mod late;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
+mod resource;
 mod scope;
+mod status;
 
 use pyo3::prelude::*;
 
@@ -32,11 +41,10 @@ pub mod jitspan {
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::status::{RuntimeStatus, status};
 
-    use pyo3::prelude::*;
-
-    #[pymodule_init]
-    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
-    }
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }

@@ -1,8 +1,9 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
@@ -155,6 +156,17 @@ impl Scope {
         Ok(false)
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.carriers {
+            Carriers::One(carrier) => visit.call(carrier)?,
+            Carriers::Many { carriers, attributes } => {
+                visit.call(carriers)?;
+                visit.call(attributes)?;
+            }
+        }
+        visit.call(&self.attributes)
+    }
+
     fn __repr__(&self) -> String {
         let entered = self.entered.lock().is_some();
         let what = match &self.carriers {
@@ -173,7 +185,7 @@ impl Scope {
 ///
 /// `name` names the span, `attributes` (text, number, bool, or lists of these) go on it.
 #[pyfunction]
-#[pyo3(signature = (carrier = None, *, name = "inference", attributes = None))]
+#[pyo3(signature = (carrier: "_Carrier | None" = None, *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None) -> "Scope")]
 pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
     Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
 }
@@ -184,7 +196,7 @@ pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyA
 /// `request_attributes`, in the order of `carriers`, on the span of one request each.
 /// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
 #[pyfunction]
-#[pyo3(signature = (carriers, *, name = "inference", attributes = None, request_attributes = None))]
+#[pyo3(signature = (carriers: "Iterable[_Carrier | None]", *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None, request_attributes: "Iterable[Mapping[str, _Attribute]] | None" = None) -> "Scope")]
 pub fn batch(
     carriers: Py<PyAny>,
     name: &str,
@@ -200,6 +212,7 @@ pub fn batch(
 /// Context variables follow asyncio tasks and `asyncio.to_thread`, but not `run_in_executor`, `Thread` or `submit`.
 /// Returns a callable that runs `function` with the same arguments in the scope in which `bind` was called.
 #[pyfunction]
+#[pyo3(signature = (function: "Callable[_P, _R]") -> "Callable[_P, _R]")]
 pub fn bind(py: Python<'_>, function: Py<PyAny>) -> PyResult<BoundFunction> {
     Ok(BoundFunction { scope: current(py)?, function })
 }
@@ -229,5 +242,10 @@ impl BoundFunction {
     #[getter]
     fn __wrapped__(&self, py: Python<'_>) -> Py<PyAny> {
         self.function.clone_ref(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.scope)?;
+        visit.call(&self.function)
     }
 }

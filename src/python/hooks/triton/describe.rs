@@ -108,7 +108,7 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
             .or_else(|| get_text(&python, if is_qualified(function.py()) { "__qualname__" } else { "__name__" }))
             .or_else(|| get_text(function, "__name__"))
             .or_else(|| get_text(function, "name"))
-            .unwrap_or_else(|| "<unknown>".to_owned()),
+            .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
         module: of_info("module").or_else(|| get_text(&python, "__module__")),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
         line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
