@@ -163,3 +163,18 @@ def test_constants_are_named_and_never_asked_for_their_repr(spans):
     """)
     assert only_event(found)["jit.constexprs"] == "TYPE=fp16, BLOCK=128"
     assert not [span for span in found if "asked" in json.dumps(span["attributes"].get("jit.autotune.timings"))]
+
+
+def test_amds_stages_are_timed(spans):
+    found = spans("""
+    from triton.backends.compiler import GPUTarget
+
+    # Before, AMD's backend wants a linker or torch that is not here.
+    if fake_gpu.TRITON_VERSION >= (3, 8):
+        jitspan.activate()
+        with jitspan.request(name="served"):
+            triton.compile(truth.source(add, BLOCK=64), target=GPUTarget("hip", "gfx942", 64))
+    """)
+    if not found:
+        pytest.skip("AMD's backend of this version needs ROCm or torch")
+    assert {"jit.stage.llir", "jit.stage.amdgcn", "jit.stage.hsaco"} <= set(only_event(found))
