@@ -2,6 +2,7 @@
 
 mod api;
 mod convert;
+mod datadog_span;
 mod guard;
 mod here;
 pub mod hooks;
@@ -9,8 +10,12 @@ mod intercept;
 mod interceptor;
 mod late;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
+mod resource;
 mod scope;
 mod status;
 

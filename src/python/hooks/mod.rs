@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::intercept::Standings;
-use super::{guard, late};
+use super::{guard, late, report};
 
 /// One runtime.
 pub struct Runtime {
@@ -81,6 +81,9 @@ pub fn install(py: Python<'_>) {
     ACTIVE.store(true, Ordering::Relaxed);
     for runtime in &RUNTIMES {
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
+        if runtime.state() == State::Waiting {
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+        }
     }
 }
 
