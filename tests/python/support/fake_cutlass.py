@@ -10,7 +10,7 @@ COMPILE = """
         return module
 """
 
-DSL = '''
+DSL = """
 from .compiler import Compiler
 
 class BaseDSL:
@@ -31,7 +31,7 @@ class BaseDSL:
 
     def post_compilation_cleanup(self):
         pass
-'''
+"""
 
 
 def write(folder: Path, compile: str = COMPILE) -> Path:
