@@ -56,7 +56,9 @@ pub fn catch_up(py: Python<'_>) {
     if !ANY_HALFWAY.load(Ordering::Relaxed) {
         return;
     }
-    for name in std::mem::take(&mut *HALFWAY.lock()) {
+    // Bound first: a lock in the head of a `for` is held to its end.
+    let names = std::mem::take(&mut *HALFWAY.lock());
+    for name in names {
         match imported(py, name) {
             Some(module) => run_all(name, &module),
             // Not there at all: its import failed, and the next one goes through the finder.
