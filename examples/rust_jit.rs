@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Instant;
 
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Linkage, Module, default_libcall_names};
 use jitspan::{CacheResult, Cause, CompileEvent, Config, Kernel, Kind, Mode, Settings};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
