@@ -11,11 +11,11 @@ Importing this module changes nothing.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
-Attribute: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
-Carrier: TypeAlias = (
+_Attribute: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+_Carrier: TypeAlias = (
     Mapping[str, str] | Mapping[str, Sequence[str]] | Iterable[tuple[bytes, bytes]] | Iterable[tuple[str, str]] | str
 )
 
@@ -56,7 +56,7 @@ def activate(*, mode: Literal['warn', 'error'] = "warn", verbose: bool = False) 
     `OTEL_*`) that cannot be used, naming it.
     """
 
-def batch(carriers: Iterable[Carrier | None], *, name: str = "inference", attributes: Mapping[str, Attribute] | None = None, request_attributes: Iterable[Mapping[str, Attribute]] | None = None) -> Scope:
+def batch(carriers: Iterable[_Carrier | None], *, name: str = "inference", attributes: Mapping[str, _Attribute] | None = None, request_attributes: Iterable[Mapping[str, _Attribute]] | None = None) -> Scope:
     """
     Serves several requests in one step: each one's trace gets a span for what compiles inside.
 
@@ -65,7 +65,7 @@ def batch(carriers: Iterable[Carrier | None], *, name: str = "inference", attrib
     Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
     """
 
-def bind(function: Callable[P, R]) -> Callable[P, R]:
+def bind(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """
     Carries the scope of the running code into another thread: `executor.submit(bind(function), ...)`.
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     `sys.argv`). Returns its exit status: 0, 1 when the command failed, 2 when it was called wrongly.
     """
 
-def request(carrier: Carrier | None = None, *, name: str = "inference", attributes: Mapping[str, Attribute] | None = None) -> Scope:
+def request(carrier: _Carrier | None = None, *, name: str = "inference", attributes: Mapping[str, _Attribute] | None = None) -> Scope:
     """
     Serves one request: what compiles inside `with request(carrier): ...` is shown on its trace.
 

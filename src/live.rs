@@ -7,9 +7,9 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
-use parking_lot::Mutex;
 
 use crate::event::{CompileEvent, Failure, UnixNanos};
+use crate::lock::Mutex;
 use crate::scope::Scope;
 use crate::sink::LiveSpan;
 
@@ -37,9 +37,12 @@ impl Live {
         self.scope.has_stalled() || self.root.as_ref().is_some_and(|(_, scope)| scope.has_stalled())
     }
 
-    /// Adds an event that the span's scope knows already.
-    pub fn add(&self, event: &CompileEvent) {
-        self.span.add(event);
+    /// Counts an event that the span's scope knows already, and puts it on the span unless it leaves as a log-based one
+    /// alone (`JITSPAN_EVENTS=log`).
+    pub fn add(&self, event: &CompileEvent, as_span_event: bool) {
+        if as_span_event {
+            self.span.add(event);
+        }
         if let Some((_, scope)) = &self.root {
             scope.count(event);
         }

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::lock::Mutex;
 use opentelemetry::trace::{SpanContext, TraceState};
-use parking_lot::Mutex;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Events, Mode};
 use crate::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::live::{Live, LiveScopes};
+use crate::log::{LogEvent, Severity};
+use crate::metrics::Metrics;
 use crate::scope::{Operation, Scope, Stall, WeakScope};
-use crate::sink::{LiveSpan, Sink};
+use crate::sink::otlp::metrics;
+use crate::sink::{Flushing, LiveSpan, Sink};
 use crate::source::Source;
 use crate::span::Span;
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, Ledger, Stats};
 
 /// An unexpected compile in error mode. Its spans have been marked as failed; flush, then raise it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,11 +85,30 @@ pub struct Recorded {
     pub live: Option<Live>,
 }
 
+/// Where everything goes.
+#[derive(Default)]
+pub struct Sinks {
+    /// Spans. None at all: exporting is switched off.
+    pub spans: Vec<Box<dyn Sink>>,
+    /// Log-based events.
+    pub logs: Vec<Box<dyn Sink>>,
+    /// What the stalls come to.
+    pub metrics: Arc<Metrics>,
+    /// Sends that.
+    pub metrics_exporter: Option<metrics::Exporter>,
+}
+
+impl From<Vec<Box<dyn Sink>>> for Sinks {
+    fn from(spans: Vec<Box<dyn Sink>>) -> Self {
+        Sinks { spans, ..Sinks::default() }
+    }
+}
+
 /// Decides: are we armed, what mode, who is in scope, which sink gets it.
 pub struct Monitor {
     config: Arc<Config>,
     source: Arc<dyn Source>,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Sinks,
     stats: Arc<Stats>,
     armed: AtomicBool,
     /// Stalled scopes that have not ended: the shutdown ends them.
@@ -96,8 +118,8 @@ pub struct Monitor {
 
 impl Monitor {
     /// A monitor of its own, armed.
-    pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: Vec<Box<dyn Sink>>, stats: Arc<Stats>) -> Self {
-        let armed = AtomicBool::new(true);
+    pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
+        let (armed, sinks) = (AtomicBool::new(true), sinks.into());
         Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default() }
     }
 
@@ -113,7 +135,27 @@ impl Monitor {
 
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
-        self.sinks.iter().map(|sink| sink.queued()).sum()
+        self.sinks.spans.iter().map(|sink| sink.queued()).sum()
+    }
+
+    /// Log-based events that wait for the exporter.
+    pub fn queued_logs(&self) -> usize {
+        self.sinks.logs.iter().map(|sink| sink.queued()).sum()
+    }
+
+    /// What the stalls so far come to.
+    pub fn metrics(&self) -> &Metrics {
+        &self.sinks.metrics
+    }
+
+    /// Begins to send metrics, if that is wanted; `runtimes` are those whose series are to begin at 0.
+    pub fn send_metrics(&self, runtimes: &[&str]) {
+        for runtime in runtimes {
+            self.sinks.metrics.watch(runtime);
+        }
+        if let Some(exporter) = &self.sinks.metrics_exporter {
+            exporter.start();
+        }
     }
 
     /// Whether a compile is unexpected.
@@ -159,6 +201,7 @@ impl Monitor {
 
     /// A stall has ended, as `event` tells. None if it began before arming: that is warm-up, and only counted.
     pub fn finish(&self, pending: &Pending, mut event: CompileEvent) -> Option<Recorded> {
+        self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
             return None;
@@ -186,11 +229,18 @@ impl Monitor {
         }
         let own_span = self.config.compile_spans || gone;
         let stall = Stall { event: Arc::clone(&event), operation: &pending.operation, own_span };
+        let dropped = scope.dropped_events();
         self.export(scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits));
+        self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
+        let identities = scope.identities();
+        self.sinks.metrics.add(&event, identities.first(), self.source.now());
         if let Some(live) = &live {
-            live.add(&event);
+            live.add(&event, self.config.events != Events::Log);
         }
         let error = self.unexpected(&event, scope.waiting());
+        if self.config.events != Events::Span && scope.dropped_events() == 0 {
+            self.emit(&event, &identities, scope.waiting(), error.is_some());
+        }
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
@@ -244,11 +294,11 @@ impl Monitor {
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
+    ///
+    /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
+    /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let late = self.sinks.iter().filter(|sink| !sink.flush(left())).count();
-        let flushed = late == 0;
+        let flushed = wait_for_all(self.each_sink(|sink| sink.flush(), metrics::Exporter::flush), timeout);
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
@@ -267,25 +317,38 @@ impl Monitor {
         flushed
     }
 
-    /// Ends the scopes that are still open, flushes, and takes nothing from then on.
+    /// Ends the scopes that are still open, flushes, and takes nothing from then on. What could not be sent within
+    /// `timeout` is counted as dropped.
     pub fn shutdown(&self, timeout: Duration) -> bool {
         let open = std::mem::take(&mut *self.open.lock());
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let late = self.sinks.iter().filter(|sink| !sink.shutdown(left())).count();
-        late == 0
+        let flushed = wait_for_all(self.each_sink(|sink| sink.shutdown(), metrics::Exporter::shutdown), timeout);
+        if !flushed {
+            self.sinks.spans.iter().chain(&self.sinks.logs).for_each(|sink| sink.abandon());
+        }
+        flushed
     }
 
-    fn export(&self, spans: Vec<Span>) {
+    fn each_sink(
+        &self,
+        begin: impl Fn(&dyn Sink) -> Flushing,
+        begin_metrics: impl Fn(&metrics::Exporter) -> Flushing,
+    ) -> Vec<Flushing> {
+        let begun = self.sinks.spans.iter().chain(&self.sinks.logs).map(|sink| begin(&**sink));
+        begun.chain(self.sinks.metrics_exporter.as_ref().map(begin_metrics)).collect()
+    }
+
+    fn export(&self, mut spans: Vec<Span>) {
         if spans.is_empty() {
             return;
         }
-        self.stats.add(Counter::SpansRecorded, spans.len());
-        match self.sinks.split_last() {
-            None => self.stats.add(Counter::DroppedDisabled, spans.len()),
+        if self.config.events == Events::Log {
+            spans.iter_mut().for_each(Span::without_jit_events);
+        }
+        match self.sinks.spans.split_last() {
+            None => self.disabled(&Ledger::SPANS, spans.len()),
             Some((last, others)) => {
                 for sink in others {
                     sink.export(spans.clone());
@@ -295,9 +358,47 @@ impl Monitor {
         }
     }
 
+    /// One log-based event on the span of each request that is sampled. Beyond a span's event limit there are none,
+    /// as there are no span events.
+    fn emit(&self, event: &CompileEvent, identities: &[SpanContext], waiting: usize, raises: bool) {
+        let mut attributes = event.attributes();
+        self.config.limits.apply_to_event(&mut attributes);
+        let severity = match event.kind {
+            _ if raises || event.failure.is_some() => Severity::Error,
+            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Load => Severity::Info,
+        };
+        let sampled = identities.iter().filter(|identity| identity.is_sampled());
+        let events: Vec<LogEvent> = sampled
+            .map(|identity| LogEvent {
+                context: identity.clone(),
+                name: event.kind.event_name().into(),
+                time: event.started,
+                observed: event.ended(),
+                severity,
+                body: describe(event, waiting),
+                attributes: attributes.clone(),
+            })
+            .collect();
+        match self.sinks.logs.split_last() {
+            None => self.disabled(&Ledger::LOGS, events.len()),
+            Some((last, others)) => {
+                for sink in others {
+                    sink.emit(events.clone());
+                }
+                last.emit(events);
+            }
+        }
+    }
+
+    fn disabled(&self, ledger: &Ledger, count: usize) {
+        self.stats.add(ledger.recorded, count);
+        self.stats.add(ledger.disabled, count);
+    }
+
     fn unexpected(&self, event: &CompileEvent, waiting: usize) -> Option<UnexpectedCompile> {
         let raises = self.config.mode == Mode::Error
-            && self.config.error_on.contains(&event.kind)
+            && self.config.error_on.contains(&event.severity())
             && !event.manual_warmup
             && event.failure.is_none();
         raises.then(|| UnexpectedCompile { message: describe(event, waiting) })
@@ -321,6 +422,13 @@ impl Monitor {
     }
 }
 
+/// All have begun before the first is waited for, so together they take no longer than one deadline.
+fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    let late = begun.into_iter().filter_map(|flushing| (!flushing.wait(deadline)).then_some(())).count();
+    late == 0
+}
+
 /// The current span of a Rust program, else nobody.
 pub fn tracing_place() -> Place {
     crate::sink::tracing::place()
@@ -328,10 +436,11 @@ pub fn tracing_place() -> Place {
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.
 pub fn describe(event: &CompileEvent, waiting: usize) -> String {
-    let did = match event.kind {
-        Kind::Compile => "JIT compilation",
-        Kind::Autotune => "autotuning",
-        Kind::Load => "load from the disk cache",
+    let did = match (event.kind, event.severity()) {
+        (Kind::Autotune, Kind::Load) => "load of a tuning from the disk cache",
+        (Kind::Compile, _) => "JIT compilation",
+        (Kind::Autotune, _) => "autotuning",
+        (Kind::Load, _) => "load from the disk cache",
     };
     let runtime = match &*event.runtime {
         "triton" => "Triton",

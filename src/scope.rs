@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use crate::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
-use parking_lot::Mutex;
 
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
@@ -84,6 +84,8 @@ struct State {
     identities: Vec<SpanContext>,
     events: Vec<Arc<CompileEvent>>,
     dropped_events: u32,
+    /// Child spans of each request so far.
+    own_spans: usize,
     summary: Summary,
     /// Whether a live span has been given the summary, and been marked as failed.
     told: bool,
@@ -124,6 +126,9 @@ pub struct Stall<'a> {
 }
 
 impl Scope {
+    /// Child spans of one request: as many as a span has events by default. A storm is told by its summary.
+    const OWN_SPANS: usize = 128;
+
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
     pub fn new(mut options: ScopeOptions, limit: usize) -> Self {
         let batch = options.requests.len();
@@ -238,6 +243,16 @@ impl Scope {
         self.0.state.lock().identities.iter().filter(|identity| !identity.is_sampled()).count()
     }
 
+    /// The span of each request, from the first stall on.
+    pub fn identities(&self) -> Vec<SpanContext> {
+        self.0.state.lock().identities.clone()
+    }
+
+    /// Events that did not fit.
+    pub fn dropped_events(&self) -> u32 {
+        self.0.state.lock().dropped_events
+    }
+
     /// How many requests are beyond the limit.
     pub fn omitted(&self) -> usize {
         self.0.omitted
@@ -248,10 +263,16 @@ impl Scope {
         let mut state = self.0.state.lock();
         self.identify(&mut state, identify);
         state.summary.add(&stall.event);
-        let wanted = stall.own_span && state.events.len() < limits.events;
-        if state.events.len() < limits.events {
+        let wanted = stall.own_span && state.own_spans < Self::OWN_SPANS;
+        state.own_spans += usize::from(wanted);
+        // The summary of what does not fit takes the place of the last one that did.
+        let room = limits.events.saturating_sub(usize::from(state.dropped_events > 0));
+        if state.events.len() < room {
             state.events.push(Arc::clone(&stall.event));
         } else {
+            if state.dropped_events == 0 && state.events.pop().is_some() {
+                state.dropped_events += 1;
+            }
             state.dropped_events += 1;
         }
         if !wanted {
@@ -277,7 +298,7 @@ impl Scope {
                 started: stall.event.started,
                 ended: stall.event.ended(),
                 attributes: attributes.clone(),
-                events: Vec::new(),
+                events: Arc::default(),
                 dropped_events: 0,
                 status: status(stall.event.failure.as_ref()),
             })
@@ -285,12 +306,9 @@ impl Scope {
     }
 
     /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
-    /// stage's spans.
+    /// stage's spans. Where the spans have left, they stay as they are, and the stage's own span tells of it alone.
     pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
         let mut state = self.0.state.lock();
-        if state.ended {
-            return Vec::new();
-        }
         if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
             let longer = Arc::make_mut(known);
             longer.stages.push(crate::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
@@ -312,7 +330,7 @@ impl Scope {
                 started: ended,
                 ended: ended.saturating_add(nanos(by)),
                 attributes: attributes.clone(),
-                events: Vec::new(),
+                events: Arc::default(),
                 dropped_events: 0,
                 status: Status::Unset,
             })
@@ -339,7 +357,7 @@ impl Scope {
         let options = &self.0.options;
         let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
         let ended = ended.max(latest).max(options.started);
-        let events = self.events(&mut state, failure, ended, limits);
+        let events = Arc::new(self.events(&mut state, failure, ended, limits));
         let mut common = state.summary.attributes();
         let own = state.events.iter().find(|event| event.ended() == latest).filter(|_| self.is_orphan());
         if let Some(event) = own {
@@ -363,7 +381,7 @@ impl Scope {
                     started: options.started,
                     ended,
                     attributes,
-                    events: events.clone(),
+                    events: Arc::clone(&events),
                     dropped_events: state.dropped_events,
                     status: status(failed),
                 }
@@ -388,9 +406,15 @@ impl Scope {
                 attributes: event.attributes(),
             })
             .collect();
-        if let Some(failure) = failure {
-            events.push(exception(failure, ended));
+        let exception = failure.map(|failure| exception(failure, ended));
+        let summarized = state.dropped_events > 0 && limits.events > 0;
+        let room = limits.events.saturating_sub(usize::from(exception.is_some()) + usize::from(summarized));
+        state.dropped_events += events.len().saturating_sub(room) as u32;
+        events.truncate(room);
+        if summarized {
+            events.push(summary(state, ended));
         }
+        events.extend(exception.filter(|_| limits.events > 0));
         for event in &mut events {
             limits.apply_to_event(&mut event.attributes);
         }
@@ -414,6 +438,14 @@ impl Scope {
                 .collect()
         })
     }
+}
+
+/// Stands for the events that did not fit.
+fn summary(state: &State, time: UnixNanos) -> SpanEvent {
+    let mut attributes = Attributes::new();
+    attributes.int(attribute::EVENTS_OMITTED, i64::from(state.dropped_events));
+    attributes.extend(&state.summary.attributes());
+    SpanEvent { name: Cow::Borrowed(name::SUMMARY), time, attributes }
 }
 
 /// OpenTelemetry's `exception` event.

@@ -81,7 +81,7 @@ fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &Unexpec
 
 fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: &str) {
     let verbose = monitor.config().verbose;
-    match recorded.event.kind {
+    match recorded.event.severity() {
         Kind::Compile | Kind::Autotune => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }

@@ -1,8 +1,9 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
@@ -155,6 +156,17 @@ impl Scope {
         Ok(false)
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.carriers {
+            Carriers::One(carrier) => visit.call(carrier)?,
+            Carriers::Many { carriers, attributes } => {
+                visit.call(carriers)?;
+                visit.call(attributes)?;
+            }
+        }
+        visit.call(&self.attributes)
+    }
+
     fn __repr__(&self) -> String {
         let entered = self.entered.lock().is_some();
         let what = match &self.carriers {
@@ -230,5 +242,10 @@ impl BoundFunction {
     #[getter]
     fn __wrapped__(&self, py: Python<'_>) -> Py<PyAny> {
         self.function.clone_ref(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.scope)?;
+        visit.call(&self.function)
     }
 }

@@ -1,28 +1,73 @@
 //! The runtimes that are watched, in one table. Adding one is a file and a row.
 
+mod cutedsl;
 mod triton;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-use super::guard::guard;
 use super::intercept::Standings;
+use super::{guard, late, report};
 
 /// One runtime.
 pub struct Runtime {
     /// Its name on the wire, and the name of its faults.
     pub name: &'static str,
-    /// The module whose presence says that it is there.
+    /// The package that users import.
+    pub package: &'static str,
+    /// Under which its version is installed.
+    pub distributions: &'static [&'static str],
+    /// The oldest and the newest version that our tests run with.
+    pub tested: (&'static str, &'static str),
+    /// The module after whose import everything that we stand on is there.
     pub module: &'static str,
     /// Stands in its places.
-    pub install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
     /// What stands.
-    standings: Standings,
+    pub standings: Standings,
+    /// What became of it.
+    state: Mutex<State>,
 }
 
-static RUNTIMES: [Runtime; 1] =
-    [Runtime { name: "triton", module: "triton", install: triton::install, standings: Standings::new() }];
+/// What became of a runtime's hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It has not been imported, or we are not active.
+    Waiting,
+    /// It stands.
+    Hooked,
+    /// It was imported and does not let itself be hooked.
+    Refused(String),
+}
+
+/// All of them.
+pub static RUNTIMES: [Runtime; 2] = [
+    Runtime {
+        name: "triton",
+        package: "triton",
+        distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
+        tested: ("3.0.0", "3.9.0"),
+        module: "triton",
+        install: triton::install,
+        standings: Standings::new(),
+        state: Mutex::new(State::Waiting),
+    },
+    Runtime {
+        name: "cutedsl",
+        package: "cutlass",
+        distributions: &["nvidia-cutlass-dsl"],
+        tested: ("4.2.1", "4.8.1"),
+        // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
+        // the classes are there.
+        module: "cutlass.cutlass_dsl.cutlass",
+        install: cutedsl::install,
+        standings: Standings::new(),
+        state: Mutex::new(State::Waiting),
+    },
+];
 
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
@@ -31,25 +76,67 @@ pub fn are_active() -> bool {
     ACTIVE.load(Ordering::Relaxed)
 }
 
-/// Stands in the places of every runtime that is there.
+/// Stands in the places of every runtime that is there, and of each other when it is imported.
 pub fn install(py: Python<'_>) {
     ACTIVE.store(true, Ordering::Relaxed);
     for runtime in &RUNTIMES {
-        guard(py, runtime.name, || {
-            let modules = py.import("sys")?.getattr("modules")?;
-            match modules.get_item(runtime.module) {
-                Ok(module) => (runtime.install)(module.cast::<PyModule>()?, &runtime.standings),
-                Err(_) => Ok(()),
-            }
-        });
+        late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
+        if runtime.state() == State::Waiting {
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+        }
+    }
+}
+
+/// Stands where it should and does not: the import was under way when we came, or a finder before ours gave the
+/// module, which ours then never saw.
+pub fn catch_up(py: Python<'_>) {
+    if !are_active() {
+        return;
+    }
+    late::catch_up(py);
+    for runtime in RUNTIMES.iter().filter(|runtime| runtime.state() == State::Waiting) {
+        if let Some(module) = late::imported(py, runtime.module) {
+            guard::guard(py, runtime.name, || runtime.stand(&module));
+        }
     }
 }
 
 /// Leaves all of them.
 pub fn remove(py: Python<'_>) {
     ACTIVE.store(false, Ordering::Relaxed);
+    late::forget(py);
     for runtime in RUNTIMES.iter().rev() {
         runtime.standings.leave(py);
+        runtime.set(State::Waiting);
     }
     triton::leave_functions(py);
+}
+
+impl Runtime {
+    /// What became of its hook.
+    pub fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock() = state;
+    }
+
+    /// Also after a reload, which has made the places anew.
+    fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = module.py();
+        self.standings.leave(py);
+        let reason = match (self.install)(module.cast::<PyModule>()?, &self.standings) {
+            Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
+            Ok(()) => {
+                self.set(State::Hooked);
+                return Ok(());
+            }
+            Err(error) => error.to_string(),
+        };
+        self.standings.leave(py);
+        guard::fault(py, self.name, &reason);
+        self.set(State::Refused(reason));
+        Ok(())
+    }
 }

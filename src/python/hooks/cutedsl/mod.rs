@@ -1,0 +1,42 @@
+//! CuTeDSL (`nvidia-cutlass-dsl`). `cute.compile` is left alone: it is an object with options and methods from 4.3 on,
+//! many have bound it before we come, and calling a `@cute.jit` function compiles without it. What is watched are
+//! methods of the classes below it, none of which a compiled function calls:
+//!
+//! | place | when | versions |
+//! |---|---|---|
+//! | `BaseDSL.generate_mlir` | each trace: every `cute.compile`, and every call of a `@cute.jit` function | all |
+//! | `_device_func` of the DSLs | in its place, for `cute.compile[DeviceTarget]` | 4.6 on |
+//! | `BaseDSL.compile_and_cache` | inside it, unless memory has the result: a compile, or a load from disk | all |
+//! | `Compiler.compile` | inside that, unless the disk has the result: the pass pipeline | all |
+//! | `BaseDSL.post_compilation_cleanup` | at its end, before the program runs; error mode raises here | all |
+
+mod describe;
+mod known;
+mod trace;
+
+use pyo3::prelude::*;
+
+use crate::python::convert::get;
+use crate::python::intercept::Standings;
+
+/// Stands in all places of this version. `module` is `cutlass.cutlass_dsl.cutlass`, which has imported the others.
+pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+    let modules = module.py().import("sys")?.getattr("modules")?;
+    let compiler = modules.get_item("cutlass.base_dsl.compiler")?.getattr("Compiler")?;
+    let dsl = modules.get_item("cutlass.base_dsl.dsl")?.getattr("BaseDSL")?;
+    describe::learn(&dsl)?;
+    standings.wrap(&compiler, "compile", "cutedsl.Compiler.compile", trace::pipeline)?;
+    standings.wrap(&dsl, "compile_and_cache", "cutedsl.compile_and_cache", trace::build)?;
+    standings.wrap(&dsl, "post_compilation_cleanup", "cutedsl.post_compilation_cleanup", trace::clean_up)?;
+    standings.wrap(&dsl, "generate_mlir", "cutedsl.generate_mlir", trace::generate)?;
+    let devices = [
+        ("CuTeDSL", "cutedsl.CuTeDSL._device_func"),
+        ("CuteExperimentalDSL", "cutedsl.CuteExperimentalDSL._device_func"),
+    ];
+    for (class, place) in devices {
+        if let Some(class) = get(module, class).filter(|class| class.hasattr("_device_func").unwrap_or(false)) {
+            standings.wrap(&class, "_device_func", place, trace::device)?;
+        }
+    }
+    Ok(())
+}
