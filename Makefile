@@ -100,7 +100,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/cutedsl.mk make/triton.mk
+include make/cutedsl.mk make/live-spans.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:
