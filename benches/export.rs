@@ -48,7 +48,10 @@ fn export(port: &str, protocol: &str) {
     assert!(monitor.flush(Duration::from_secs(60)));
     let (cpu, wall) = (cpu_seconds() - cpu, began.elapsed().as_secs_f64());
     let exported = monitor.stats().snapshot()["spans.exported"];
-    println!("{protocol}: {exported} spans of 3 events: {cpu:.2} CPU-s, {wall:.2} s, {:.0} spans/s", SPANS as f64 / wall);
+    println!(
+        "{protocol}: {exported} spans of 3 events: {cpu:.2} CPU-s, {wall:.2} s, {:.0} spans/s",
+        SPANS as f64 / wall
+    );
 }
 
 /// 100,000 events, as fast as one thread can, while the collector answers: on one request, and each on its own.
@@ -81,8 +84,7 @@ fn storm(port: &str) {
 }
 
 fn monitor(environment: &[(&str, &str)]) -> &'static Monitor {
-    let lookup =
-        |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+    let lookup = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
     jitspan::install(Config::resolve(&Settings::default(), &lookup).expect("a configuration"))
 }
 

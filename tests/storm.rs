@@ -15,8 +15,7 @@ use jitspan::stats::{Counter, Stats};
 use jitspan::{CompileEvent, Config, Kernel, Kind, Monitor, Settings};
 
 fn monitor(environment: &[(&str, &str)], mode: Mode) -> (Monitor, MemorySink) {
-    let lookup =
-        |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+    let lookup = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
     let config = Config::resolve(&Settings { mode, verbose: false }, &lookup).unwrap();
     let sink = MemorySink::default();
     let sinks = vec![Box::new(sink.clone()) as Box<dyn Sink>];
