@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
@@ -18,6 +17,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::convert::get;
 use super::guard::guard;
+use crate::lock::Mutex;
 
 /// What runs when a module has been imported, or imported again (`importlib.reload`).
 pub type Imported = Arc<dyn Fn(&Bound<'_, PyAny>) -> PyResult<()> + Send + Sync>;
