@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: backends fuzz bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -56,23 +56,6 @@ stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
 
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
 	$(BIN)/maturin build --release --out dist
-
-# Programs that the tests run against. Everything is pinned by hash, in go.sum.
-BACKENDS := tests/backends
-COLLECTOR := build/collector/collector
-
-backends: $(COLLECTOR) ## Build the OpenTelemetry Collector that the tests send to, into build/.
-
-# The Collector's own builder writes the sources; versions and hashes come from go.mod and go.sum beside its manifest,
-# because the builder's own `go mod tidy` would ask for what only the tests of other modules need.
-$(COLLECTOR): $(wildcard $(BACKENDS)/builder/go.* $(BACKENDS)/collector/*)
-	@command -v go >/dev/null || { echo "make: no go here; install Go 1.25 or newer (https://go.dev)" >&2; exit 1; }
-	@echo "make: building the OpenTelemetry Collector; the first time takes some minutes"
-	mkdir -p build/collector
-	cd $(BACKENDS)/builder && GOFLAGS=-mod=readonly go build -o $(CURDIR)/build/builder go.opentelemetry.io/collector/cmd/builder
-	cp $(BACKENDS)/collector/go.mod $(BACKENDS)/collector/go.sum build/collector/
-	cd $(BACKENDS)/collector && $(CURDIR)/build/builder --config builder.yaml --skip-compilation --skip-get-modules
-	cd build/collector && CGO_ENABLED=0 go build -mod=readonly -trimpath -o collector .
 
 FUZZ_SECONDS ?= 60
 
@@ -129,7 +112,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/cutedsl.mk make/live-spans.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/live-spans.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

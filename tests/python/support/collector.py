@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-BINARY = Path(__file__).parents[3] / "build" / "collector" / "collector"
+BINARY = Path(__file__).parents[3] / "build" / "bin" / "otelcol"
 
 CONFIG = """
 receivers:

@@ -1,4 +1,4 @@
-module jitspan.test/builder
+module jitspan.invalid/builder
 
 go 1.25.0
 
