@@ -27,6 +27,7 @@ fn main() {
     }
     storm(port.trim());
     let _ = receiver.kill();
+    let _ = receiver.wait();
 }
 
 /// Spans of 3 events of about 8 attributes, as fast as the queue takes them.
@@ -54,11 +55,14 @@ fn export(port: &str, protocol: &str) {
     );
 }
 
+/// What is done, and its name.
+type Scene<'a> = (&'a str, &'a dyn Fn(&Monitor));
+
 /// 100,000 events, as fast as one thread can, while the collector answers: on one request, and each on its own.
 fn storm(port: &str) {
     let endpoint = format!("http://127.0.0.1:{port}");
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
-    let scenes: [(&str, &dyn Fn(&Monitor)); 3] = [
+    let scenes: [Scene<'_>; 3] = [
         ("100,000 events on one request", &|monitor| stall(monitor, SPANS)),
         ("100,000 events on a request each", &|monitor| (0..SPANS).for_each(|_| stall(monitor, 1))),
         ("1,000 events on batches of 128 requests", &|monitor| (0..10).for_each(|_| stall_batch(monitor, 128, 100))),

@@ -45,7 +45,9 @@ def python(request, tmp_path, receiver):
     """Runs a script, or a source, in one of the interpreters; what it records goes to the receiver."""
     module = tmp_path / "module"
     module.mkdir()
-    (module / "jitspan.so").symlink_to(Path(jitspan.__file__).resolve())
+    # In a wheel with a stub the native module is in a package of its name.
+    native = sys.modules.get("jitspan.jitspan", jitspan)
+    (module / "jitspan.so").symlink_to(Path(native.__file__).resolve())
 
     def start(source: str | Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
         if isinstance(source, str):
