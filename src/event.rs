@@ -339,6 +339,7 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn assignments(pairs: &[(String, String)]) -> String {
+/// `name=value` pairs with commas between them.
+pub fn assignments(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

@@ -26,6 +26,7 @@ pub mod event;
 pub mod explain;
 mod global;
 pub mod limits;
+pub mod live;
 mod lock;
 pub mod log;
 pub mod metrics;

@@ -1,16 +1,16 @@
 //! The middle of everything: a stall begins, ends, and goes to the requests that waited. Never blocks on the network,
 //! never grows without bound, never fails; what it cannot keep it counts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{SpanContext, TraceState};
 use crate::lock::Mutex;
+use opentelemetry::trace::{SpanContext, TraceState};
 
 use crate::config::{Config, Events, Mode};
 use crate::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
+use crate::live::{Live, LiveScopes};
 use crate::log::{LogEvent, Severity};
 use crate::metrics::Metrics;
 use crate::scope::{Operation, Scope, Stall, WeakScope};
@@ -37,6 +37,8 @@ pub enum Place {
     Scope(Scope),
     /// Somebody else's span.
     Live(Arc<dyn LiveSpan>),
+    /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
+    Under(SpanContext),
     /// Nobody.
     Nobody,
 }
@@ -44,7 +46,7 @@ pub enum Place {
 /// A stall that is going on.
 pub struct Pending {
     scope: Scope,
-    live: Option<Arc<dyn LiveSpan>>,
+    live: Option<Live>,
     operation: Arc<Operation>,
     outermost: bool,
     armed: bool,
@@ -80,7 +82,7 @@ pub struct Recorded {
     /// To be raised after a flush.
     pub error: Option<UnexpectedCompile>,
     /// The span that is somebody else's, to be flushed as well.
-    pub live: Option<Arc<dyn LiveSpan>>,
+    pub live: Option<Live>,
 }
 
 /// Where everything goes.
@@ -111,18 +113,14 @@ pub struct Monitor {
     armed: AtomicBool,
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
-    /// Scopes of live spans, so that the second stall on a span adds to the first.
-    live: Mutex<VecDeque<Scope>>,
+    live: LiveScopes,
 }
 
 impl Monitor {
-    /// Live spans whose summaries are remembered.
-    const LIVE_KEPT: usize = 256;
-
     /// A monitor of its own, armed.
     pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
         let (armed, sinks) = (AtomicBool::new(true), sinks.into());
-        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: Mutex::default() }
+        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default() }
     }
 
     /// What it runs with.
@@ -182,7 +180,11 @@ impl Monitor {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
                 Place::Scope(scope) => (scope, None),
-                Place::Live(span) => (self.live_scope(&span.context(), started), Some(span)),
+                Place::Live(span) => {
+                    let live = self.live.of(span, started);
+                    (live.scope().clone(), Some(live))
+                }
+                Place::Under(span) => (Scope::under(span, None, started), None),
                 Place::Nobody => (Scope::orphan(started), None),
             },
         };
@@ -210,24 +212,30 @@ impl Monitor {
         self.stats.add(counter(event.kind), 1);
         let event = Arc::new(event);
         let late = pending.scope.has_ended();
-        let scope = if late { pending.scope.reopened(event.started) } else { pending.scope.clone() };
-        if !scope.has_stalled() {
+        // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
+        let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
+        let live = pending.live.clone().filter(|_| !gone);
+        let scope = match pending.scope.live_span() {
+            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
+            _ if late => pending.scope.reopened(event.started),
+            _ => pending.scope.clone(),
+        };
+        if !live.as_ref().map_or_else(|| scope.has_stalled(), Live::has_stalled) {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
             self.stats.add(Counter::RequestsOmitted, scope.omitted());
+        }
+        if live.is_none() && !scope.has_stalled() {
             self.open(&scope);
         }
-        let stall =
-            Stall { event: Arc::clone(&event), operation: &pending.operation, own_span: self.config.compile_spans };
+        let own_span = self.config.compile_spans || gone;
+        let stall = Stall { event: Arc::clone(&event), operation: &pending.operation, own_span };
         let dropped = scope.dropped_events();
         self.export(scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits));
         self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
         let identities = scope.identities();
         self.sinks.metrics.add(&event, identities.first(), self.source.now());
-        if let Some(live) = &pending.live {
-            match self.config.events {
-                Events::Log => live.summarize(&event, &scope.summary()),
-                Events::Span | Events::Both => live.stalled(&event, &scope.summary()),
-            }
+        if let Some(live) = &live {
+            live.add(&event, self.config.events != Events::Log);
         }
         let error = self.unexpected(&event, scope.waiting());
         if self.config.events != Events::Span && scope.dropped_events() == 0 {
@@ -237,18 +245,21 @@ impl Monitor {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
             self.export(scope.fail(&failure, self.source.now(), &self.config.limits));
-            if let Some(live) = &pending.live {
+            if let Some(live) = &live {
                 live.fail(&failure);
             }
         } else if late || (scope.is_orphan() && pending.outermost) {
-            self.export(scope.close(event.ended(), &self.config.limits));
+            self.end(&scope, event.ended());
         }
-        Some(Recorded { event, waiting: scope.waiting(), scope, error, live: pending.live.clone() })
+        Some(Recorded { event, waiting: scope.waiting(), scope, error, live })
     }
 
     /// Adds to a recorded event a stage that came after it.
     pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
         self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
+        if let Some(live) = &recorded.live {
+            live.lengthen(&recorded.event, by);
+        }
     }
 
     /// Records a compile that Rust code did itself, on the current `tracing` span, else as a root span.
@@ -261,21 +272,25 @@ impl Monitor {
         }
         let mut pending = self.begin(tracing_place, None);
         pending.started = event.started;
-        match self.finish(&pending, event).and_then(|recorded| recorded.error) {
-            None => Ok(()),
-            Some(error) => {
-                self.flush(self.config.flush_timeout);
-                Err(error)
-            }
+        let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
+        if recorded.error.is_some() {
+            self.flush_with(recorded.live.as_ref(), self.config.flush_timeout);
         }
+        recorded.error.map_or(Ok(()), Err)
     }
 
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
         if scope.has_stalled() {
-            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
-            self.export(scope.close(self.source.now(), &self.config.limits));
+            self.end(scope, self.source.now());
         }
+    }
+
+    fn end(&self, scope: &Scope, ended: UnixNanos) {
+        if scope.waiting() > 0 {
+            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
+        }
+        self.export(scope.close(ended, &self.config.limits));
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
@@ -286,6 +301,18 @@ impl Monitor {
         let flushed = wait_for_all(self.each_sink(|sink| sink.flush(), metrics::Exporter::flush), timeout);
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
+        }
+        flushed
+    }
+
+    /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
+    pub fn flush_with(&self, live: Option<&Live>, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let theirs = live.and_then(|live| live.flush(timeout));
+        let flushed = self.flush(timeout);
+        if let Some(theirs) = theirs {
+            // An error means late, or that their thread has failed; neither is ours to report.
+            let _ = theirs.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
         flushed
     }
@@ -393,24 +420,6 @@ impl Monitor {
         }
         open.push(scope.downgrade());
     }
-
-    fn live_scope(&self, span: &SpanContext, started: UnixNanos) -> Scope {
-        let mut live = self.live.lock();
-        let known = live.iter().find(|scope| {
-            scope
-                .live_span()
-                .is_some_and(|known| known.span_id() == span.span_id() && known.trace_id() == span.trace_id())
-        });
-        if let Some(scope) = known.filter(|scope| !scope.has_ended()) {
-            return scope.clone();
-        }
-        let scope = Scope::live(span.clone(), started);
-        if live.len() >= Self::LIVE_KEPT {
-            live.pop_front();
-        }
-        live.push_back(scope.clone());
-        scope
-    }
 }
 
 /// All have begun before the first is waited for, so together they take no longer than one deadline.
@@ -420,12 +429,9 @@ fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
     late == 0
 }
 
-/// The current `tracing` span of a Rust program, else nobody.
+/// The current span of a Rust program, else nobody.
 pub fn tracing_place() -> Place {
-    match crate::sink::tracing::current() {
-        Some(span) => Place::Live(Arc::new(span)),
-        None => Place::Nobody,
-    }
+    crate::sink::tracing::place()
 }
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.

@@ -108,8 +108,7 @@ impl Format {
 }
 
 /// Every header that some format reads.
-pub const HEADERS: [&str; 8] =
-    [TRACEPARENT, TRACESTATE, B3, B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS, JAEGER];
+pub const HEADERS: [&str; 8] = [TRACEPARENT, TRACESTATE, B3, B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS, JAEGER];
 
 /// The span context in a request's headers, read in these formats; `header` looks one up by its name in small letters.
 /// Of those that can be read the last one counts.
@@ -122,10 +121,7 @@ pub const HEADERS: [&str; 8] =
 ///
 /// # Errors
 /// [`Malformed`] if there is a trace context, and none that can be read.
-pub fn extract(
-    formats: &[Format],
-    header: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<SpanContext>, Malformed> {
+pub fn extract(formats: &[Format], header: &dyn Fn(&str) -> Option<String>) -> Result<Option<SpanContext>, Malformed> {
     let read: Vec<_> = formats.iter().map(|format| format.extract(header)).collect();
     let found = read.iter().rev().find_map(|read| read.clone().ok().flatten());
     match found {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanContext, SpanId};
 use crate::lock::Mutex;
+use opentelemetry::trace::{SpanContext, SpanId};
 
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
@@ -58,8 +58,8 @@ enum Served {
     Requests,
     /// Somebody else's span that is still open: it takes the events itself, and our compile spans are its children.
     LiveSpan,
-    /// Nobody: the stall itself is the root span.
-    Nobody,
+    /// The stall itself is the span: a root span, or a child of a span that takes nothing.
+    Stall,
 }
 
 impl Inner {
@@ -87,6 +87,9 @@ struct State {
     /// Child spans of each request so far.
     own_spans: usize,
     summary: Summary,
+    /// Whether a live span has been given the summary, and been marked as failed.
+    told: bool,
+    failed: bool,
     ended: bool,
 }
 
@@ -101,6 +104,11 @@ impl Operation {
     /// One that nests in `parent`, if that is given.
     pub fn new(parent: Option<Arc<Operation>>) -> Arc<Self> {
         Arc::new(Operation { spans: OnceLock::new(), parent })
+    }
+
+    /// The span id under which its children stand, if it has any and one request waits.
+    pub fn span_id(&self) -> Option<SpanId> {
+        self.spans.get()?.first().copied()
     }
 }
 
@@ -143,7 +151,18 @@ impl Scope {
             requests: vec![Request::default()],
             started,
         };
-        Scope(Arc::new(Inner::new(options, Served::Nobody, 0)))
+        Scope(Arc::new(Inner::new(options, Served::Stall, 0)))
+    }
+
+    /// A scope for a stall under a span that takes nothing any more, or is in another process. `id` is the stall's
+    /// own, if it has been given away already.
+    pub fn under(parent: SpanContext, id: Option<SpanId>, started: UnixNanos) -> Self {
+        let mut options = Self::orphan(started).0.options.clone();
+        let identity = id.map(|id| with_span_id(&parent, Some(&id)));
+        options.requests = vec![Request { parent: Some(parent), attributes: Attributes::new() }];
+        let inner = Inner::new(options, Served::Stall, 0);
+        inner.state.lock().identities.extend(identity);
+        Scope(Arc::new(inner))
     }
 
     /// A scope for a span that somebody else has opened and will end.
@@ -159,15 +178,12 @@ impl Scope {
     pub fn reopened(&self, started: UnixNanos) -> Self {
         let options = ScopeOptions { started, ..self.0.options.clone() };
         let inner = Inner::new(options, self.0.served, self.0.omitted);
-        if self.0.served == Served::LiveSpan {
-            inner.state.lock().identities = self.0.state.lock().identities.clone();
-        }
         Scope(Arc::new(inner))
     }
 
-    /// Whether nobody is served.
+    /// Whether the stall itself is the span.
     pub fn is_orphan(&self) -> bool {
-        self.0.served == Served::Nobody
+        self.0.served == Served::Stall
     }
 
     /// Who is served, if the span is somebody else's.
@@ -192,12 +208,34 @@ impl Scope {
 
     /// How many requests wait, those beyond the limit included.
     pub fn waiting(&self) -> usize {
-        if self.is_orphan() { 0 } else { self.0.options.requests.len() + self.0.omitted }
+        let requests = &self.0.options.requests;
+        match self.0.served {
+            Served::Stall => requests.iter().filter(|request| request.parent.is_some()).count(),
+            _ => requests.len() + self.0.omitted,
+        }
     }
 
-    /// What the stalls so far come to, for a span that is somebody else's.
-    pub fn summary(&self) -> Attributes {
-        self.0.state.lock().summary.attributes()
+    /// What the stalls so far come to, for a span that is somebody else's. True: nobody has asked before.
+    pub(crate) fn summary(&self) -> (Attributes, bool) {
+        let mut state = self.0.state.lock();
+        let first = !std::mem::replace(&mut state.told, true);
+        (state.summary.attributes(), first)
+    }
+
+    /// Notes that a live span is being marked as failed. True: for the first time.
+    pub(crate) fn note_failed(&self) -> bool {
+        !std::mem::replace(&mut self.0.state.lock().failed, true)
+    }
+
+    /// Counts a stall that another scope keeps.
+    pub(crate) fn count(&self, event: &CompileEvent) {
+        self.0.state.lock().summary.add(event);
+    }
+
+    /// Counts time that came after such a stall.
+    pub(crate) fn count_longer(&self, event: &CompileEvent, by: Duration) {
+        let ended = event.ended();
+        self.0.state.lock().summary.stall(ended, ended.saturating_add(nanos(by)));
     }
 
     /// How many requests are not sampled, so far as that is known.
@@ -311,13 +349,11 @@ impl Scope {
 
     fn end(&self, ended: UnixNanos, failure: Option<&Failure>, limits: &Limits) -> Vec<Span> {
         let mut state = self.0.state.lock();
-        if state.ended || state.summary.count() == 0 {
+        // A live span is ended by its owner, and may stall again before that, even after an error.
+        if state.ended || state.summary.count() == 0 || self.0.served == Served::LiveSpan {
             return Vec::new();
         }
         state.ended = true;
-        if self.0.served == Served::LiveSpan {
-            return Vec::new();
-        }
         let options = &self.0.options;
         let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
         let ended = ended.max(latest).max(options.started);

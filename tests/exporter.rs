@@ -4,10 +4,10 @@ mod collector;
 
 use std::time::{Duration, Instant};
 
+use collector::{Collector, Exporter, Say, span};
 use jitspan::attribute::Attributes;
 use jitspan::sink::Sink;
 use prost::Message;
-use collector::{Collector, Exporter, Say, span};
 
 const SOON: Duration = Duration::from_secs(10);
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];

@@ -12,10 +12,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn exporter(collector: &Collector, protocol: &str, files: &[(&str, &Path)]) -> Exporter {
     let endpoint = format!("https://localhost:{}", collector.address.port());
-    let files: Vec<(String, &str)> = files
-        .iter()
-        .map(|(setting, path)| (format!("OTEL_EXPORTER_OTLP_{setting}"), path.to_str().unwrap()))
-        .collect();
+    let files: Vec<(String, &str)> =
+        files.iter().map(|(setting, path)| (format!("OTEL_EXPORTER_OTLP_{setting}"), path.to_str().unwrap())).collect();
     let mut environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
     environment.extend(files.iter().map(|(variable, value)| (variable.as_str(), *value)));
     Exporter::new(&environment)
@@ -63,11 +61,7 @@ async fn a_collector_that_wants_a_client_certificate_gets_ours() {
         without.send("without");
         assert!(!without.shutdown(Duration::from_secs(1)).await, "{protocol}");
 
-        let files = [
-            ("CERTIFICATE", &*authority),
-            ("CLIENT_CERTIFICATE", &*certificate),
-            ("CLIENT_KEY", &*key),
-        ];
+        let files = [("CERTIFICATE", &*authority), ("CLIENT_CERTIFICATE", &*certificate), ("CLIENT_KEY", &*key)];
         let with = exporter(&collector, protocol, &files);
         with.send("with");
         assert!(with.flush(SOON).await, "{protocol}: {:?}", with.stats.export_error());
@@ -84,11 +78,7 @@ async fn files_that_were_rotated_are_read_again() {
         // Issued by an authority that the collector does not know (any more).
         let (certificate, key) = own.issue("client");
         let authority = folder.path().join("own.pem");
-        let files = [
-            ("CERTIFICATE", &*authority),
-            ("CLIENT_CERTIFICATE", &*certificate),
-            ("CLIENT_KEY", &*key),
-        ];
+        let files = [("CERTIFICATE", &*authority), ("CLIENT_CERTIFICATE", &*certificate), ("CLIENT_KEY", &*key)];
         let exporter = exporter(&collector, protocol, &files);
         exporter.send("kept");
         assert!(!exporter.flush(Duration::from_secs(1)).await, "{protocol}");

@@ -212,10 +212,7 @@ fn each_variable_means_what_the_specification_says() {
 fn what_cannot_be_used_is_named_with_what_is_accepted() {
     let refused: &[(Environment<'_>, &str)] = &[
         (&[("OTEL_SDK_DISABLED", "maybe")], r#"OTEL_SDK_DISABLED="maybe": expected true or false"#),
-        (
-            &[("OTEL_TRACES_EXPORTER", "zipkin")],
-            r#"OTEL_TRACES_EXPORTER="zipkin": expected otlp, console or none"#,
-        ),
+        (&[("OTEL_TRACES_EXPORTER", "zipkin")], r#"OTEL_TRACES_EXPORTER="zipkin": expected otlp, console or none"#),
         (
             &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
             r#"OTEL_EXPORTER_OTLP_PROTOCOL="http/json": expected grpc or http/protobuf"#,
@@ -273,8 +270,15 @@ fn every_variable_of_the_specification_that_we_know_is_described() {
     for signal in ["TRACES", "METRICS", "LOGS"] {
         assert!(known.contains(&format!("OTEL_{signal}_EXPORTER")), "{signal}");
         for setting in [
-            "ENDPOINT", "PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION", "CERTIFICATE", "CLIENT_KEY",
-            "CLIENT_CERTIFICATE", "INSECURE",
+            "ENDPOINT",
+            "PROTOCOL",
+            "HEADERS",
+            "TIMEOUT",
+            "COMPRESSION",
+            "CERTIFICATE",
+            "CLIENT_KEY",
+            "CLIENT_CERTIFICATE",
+            "INSECURE",
         ] {
             let variable = format!("OTEL_EXPORTER_OTLP_{signal}_{setting}");
             assert!(known.contains(&variable), "{variable}");

@@ -23,16 +23,14 @@ impl Config {
         table.row("OTEL_SDK_DISABLED", self.disabled, &["JITSPAN"]);
         table.row("JITSPAN_EVENTS", events(self.events), &[]);
         table.row("JITSPAN_COMPILE_SPANS", self.compile_spans, &[]);
-        table.row(
-            "JITSPAN_ERROR_ON",
-            self.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(","),
-            &[],
-        );
+        table.row("JITSPAN_ERROR_ON", self.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(","), &[]);
         table.row("JITSPAN_FLUSH_TIMEOUT", format!("{} s", self.flush_timeout.as_secs_f64()), &[]);
         table.row("JITSPAN_MAX_REQUESTS", self.max_requests, &[]);
-        table.row("OTEL_SERVICE_NAME", self.resource.get("service.name").unwrap_or("<not set>"), &[
-            "OTEL_RESOURCE_ATTRIBUTES",
-        ]);
+        table.row(
+            "OTEL_SERVICE_NAME",
+            self.resource.get("service.name").unwrap_or("<not set>"),
+            &["OTEL_RESOURCE_ATTRIBUTES"],
+        );
         let pairs = self.resource.attributes.iter().map(|(key, value)| format!("{key}={value}"));
         table.row("OTEL_RESOURCE_ATTRIBUTES", pairs.collect::<Vec<_>>().join(","), &["OTEL_SERVICE_NAME"]);
         table.row("OTEL_PROPAGATORS", self.propagators_text(), &[]);
@@ -108,8 +106,9 @@ fn chosen(exporters: &Exporters) -> &'static str {
 
 fn settings(endpoint: &Endpoint) -> [(&'static str, String); 9] {
     let headers = endpoint.headers.iter().map(|(name, _)| format!("{name}=<hidden>")).collect::<Vec<_>>().join(",");
-    let file =
-        |path: &Option<std::path::PathBuf>, none: &str| path.as_ref().map_or(none.into(), |path| path.display().to_string());
+    let file = |path: &Option<std::path::PathBuf>, none: &str| {
+        path.as_ref().map_or(none.into(), |path| path.display().to_string())
+    };
     let secure = endpoint.uri.scheme_str() == Some("https");
     [
         ("ENDPOINT", endpoint.shown_uri()),

@@ -134,12 +134,7 @@ impl Metrics {
                 "Autotunes after warm-up.",
                 Data::Histogram(state.autotune_duration.all()),
             ),
-            metric(
-                name::COMPILE_COUNT,
-                "{compile}",
-                "Compiles after warm-up.",
-                Data::Count(state.compile_count.all()),
-            ),
+            metric(name::COMPILE_COUNT, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
             metric(
                 name::LOAD_COUNT,
                 "{load}",

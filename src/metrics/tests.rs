@@ -88,12 +88,8 @@ fn an_exemplar_names_a_sampled_request_until_it_was_sent() {
     metrics.add(&compile("k", 300), Some(&context(TraceFlags::default())), 7);
     assert_eq!(exemplars(&metrics), []);
     metrics.add(&compile("k", 300), Some(&context(TraceFlags::SAMPLED)), 7);
-    let expected = Exemplar {
-        seconds: 0.3,
-        time: 7,
-        trace_id: TraceId::from_bytes([1; 16]),
-        span_id: SpanId::from_bytes([2; 8]),
-    };
+    let expected =
+        Exemplar { seconds: 0.3, time: 7, trace_id: TraceId::from_bytes([1; 16]), span_id: SpanId::from_bytes([2; 8]) };
     assert_eq!(exemplars(&metrics), [expected]);
     metrics.forget_exemplars();
     assert_eq!(exemplars(&metrics), []);

@@ -40,6 +40,23 @@ pub fn value(any: &Bound<'_, PyAny>) -> Value {
     Value::from(text(any))
 }
 
+/// A value as Python has it. A list becomes texts: opentelemetry-python refuses one whose items differ in type.
+pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
+        Value::Int(number) => number.into_pyobject(py)?.into_any(),
+        Value::Double(number) => number.into_pyobject(py)?.into_any(),
+        Value::Text(text) => PyString::new(py, text).into_any(),
+        Value::List(values) => {
+            let texts = values.iter().map(|value| match value {
+                Value::Text(text) => text.clone().into_owned(),
+                other => serde_json::to_string(other).unwrap_or_default(),
+            });
+            texts.collect::<Vec<_>>().into_pyobject(py)?.into_any()
+        }
+    })
+}
+
 /// A mapping as attributes. What is not a mapping gives none.
 pub fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
     let mut to = Attributes::new();

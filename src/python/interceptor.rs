@@ -63,7 +63,8 @@ enum Binding {
     Own,
 }
 
-/// Stands in front of a callable, or in a slot that may have been empty.
+// Stands in front of a callable, or in a slot that may have been empty.
+// Not a doc comment: Python would take it for the `__doc__` of what we stand in front of.
 #[pyclass(frozen, module = "jitspan", name = "Interceptor", weakref)]
 pub struct Interceptor {
     /// None: the slot was empty, and a call of it gives None.
@@ -286,7 +287,7 @@ fn by_name<'py>(original: &Bound<'py, PyAny>, qualified: &Bound<'py, PyAny>) -> 
     qualified.split('.').try_fold(module, |owner, name| owner.getattr(name).ok())
 }
 
-/// What [`Interceptor`] gives for an instance whose method binds in a way of its own.
+// What `Interceptor` gives for an instance whose method binds in a way of its own.
 #[pyclass(frozen, module = "jitspan", weakref)]
 struct BoundInterceptor {
     interceptor: Py<Interceptor>,

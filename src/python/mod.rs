@@ -2,17 +2,23 @@
 
 mod api;
 mod convert;
+mod datadog_span;
 mod guard;
 mod here;
 pub mod hooks;
+mod imports;
 mod intercept;
 mod interceptor;
 mod late;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
 mod resource;
 mod scope;
+mod status;
 
 use pyo3::prelude::*;
 
@@ -36,8 +42,17 @@ pub mod jitspan {
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::status::{RuntimeStatus, status};
 
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::scope::prepare(module.py())
+    }
 }

@@ -5,6 +5,7 @@ pub mod memory;
 pub mod otlp;
 pub mod tracing;
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -70,14 +71,18 @@ impl Flushing {
 pub trait LiveSpan: Send + Sync {
     /// Its identity.
     fn context(&self) -> SpanContext;
-    /// Adds what happened, and the summary of all that happened on this span so far.
-    fn stalled(&self, event: &CompileEvent, summary: &Attributes);
-    /// Adds the summary alone: the event itself goes out as a log-based one (`JITSPAN_EVENTS=log`).
-    fn summarize(&self, event: &CompileEvent, summary: &Attributes) {
-        self.stalled(event, summary);
-    }
-    /// Marks it as failed.
-    fn fail(&self, failure: &Failure);
-    /// Asks its SDK to send what it holds.
-    fn flush(&self, timeout: Duration);
+    /// Whether it still takes anything. Its owner may end it while a kernel compiles.
+    fn is_recording(&self) -> bool;
+    /// The outermost span of this process around it, if that is another one. A trace search matches on one span, and
+    /// people search for the server's.
+    fn root(&self) -> Option<Arc<dyn LiveSpan>>;
+    /// Adds what happened.
+    fn add(&self, event: &CompileEvent);
+    /// Sets the summary of all that happened so far. `first`: none has been set on this span yet.
+    fn summarise(&self, summary: &Attributes, first: bool);
+    /// Marks it as failed. `first`: we have not done so yet.
+    fn fail(&self, failure: &Failure, first: bool);
+    /// Asks its SDK to send what it holds, and returns at once. The receiver hears when that is done; None: the SDK
+    /// cannot be asked.
+    fn flush(&self, timeout: Duration) -> Option<Receiver<()>>;
 }

@@ -204,9 +204,8 @@ pub struct Exporter {
 
 impl Exporter {
     pub fn new(environment: &[(&str, &str)]) -> Self {
-        let lookup = |name: &str| {
-            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
-        };
+        let lookup =
+            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
         let endpoint = Endpoint::resolve(Signal::Traces, &Variables::new(&lookup)).unwrap();
         let stats = Arc::new(Stats::default());
         let resource = Arc::new(SharedResource::new(Resource::default(), &[]));

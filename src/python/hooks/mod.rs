@@ -6,11 +6,11 @@ mod triton;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::intercept::Standings;
-use super::{guard, late};
+use super::{guard, late, report};
+use crate::lock::Mutex;
 
 /// One runtime.
 pub struct Runtime {
@@ -23,7 +23,7 @@ pub struct Runtime {
     /// The oldest and the newest version that our tests run with.
     pub tested: (&'static str, &'static str),
     /// The module after whose import everything that we stand on is there.
-    module: &'static str,
+    pub module: &'static str,
     /// Stands in its places.
     install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
     /// What stands.
@@ -81,6 +81,23 @@ pub fn install(py: Python<'_>) {
     ACTIVE.store(true, Ordering::Relaxed);
     for runtime in &RUNTIMES {
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
+        if runtime.state() == State::Waiting {
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+        }
+    }
+}
+
+/// Stands where it should and does not: the import was under way when we came, or a finder before ours gave the
+/// module, which ours then never saw.
+pub fn catch_up(py: Python<'_>) {
+    if !are_active() {
+        return;
+    }
+    late::catch_up(py);
+    for runtime in RUNTIMES.iter().filter(|runtime| runtime.state() == State::Waiting) {
+        if let Some(module) = late::imported(py, runtime.module) {
+            guard::guard(py, runtime.name, || runtime.stand(&module));
+        }
     }
 }
 

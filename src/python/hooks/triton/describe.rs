@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use crate::attribute::bounded;
 use crate::event::{CompileEvent, Detail, Kernel};
 use crate::python::convert::{get, get_text, item, text};
+use crate::python::imports;
 
 static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
 
@@ -31,7 +32,7 @@ pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
 
 /// The compiler's or the driver's class of each backend that is installed (NVIDIA's, AMD's, others').
 pub fn backends<'py>(py: Python<'py>, part: &str) -> Vec<Bound<'py, PyAny>> {
-    let backends = py.import("triton.backends").ok().and_then(|module| get(module.as_any(), "backends"));
+    let backends = imports::loaded(py, "triton.backends").and_then(|module| get(&module, "backends"));
     let backends = backends.and_then(|backends| backends.cast_into::<PyDict>().ok()).map(|backends| backends.values());
     backends.iter().flatten().filter_map(|backend| get(&backend, part)).collect()
 }
@@ -79,7 +80,7 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
     }
 }
 
-/// A tensor's type without its library's name: `float16`. torch's type is an object with a `repr` of its own that is
+/// A tensor's type as Triton calls it: `fp16`. torch's type is an object with a `repr` of its own that is
 /// safe; another library's is named by its class, unless it is text.
 pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     let of_torch = get_text(dtype.get_type().as_any(), "__module__").is_some_and(|module| module == "torch");
@@ -88,7 +89,13 @@ pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     } else {
         value(dtype)
     };
-    said.trim_start_matches("torch.").to_owned()
+    let name = said.trim_start_matches("torch.");
+    let spelt = [("bfloat", "bf"), ("float", "fp"), ("uint", "u"), ("int", "i")];
+    let short = spelt.iter().find_map(|(long, short)| Some((short, name.strip_prefix(long)?)));
+    match short {
+        Some((short, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{short}{bits}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// The kernel: from the hooks' `fn`, else from the function itself.

@@ -91,12 +91,13 @@ fn print_autotuning(py: Python<'_>, knobs: Option<&Bound<'_, PyAny>>, standings:
     if said.extract::<String>().is_ok_and(|said| said == "0") {
         return Ok(());
     }
-    match knobs {
-        Some(knobs) => {
-            let on = true.into_pyobject(py)?.to_owned().into_any();
-            standings.set(&knobs.getattr("autotuning")?, "print", on)?;
-        }
-        None => standings.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?,
+    // A knob that is set writes the variable, and does not take it back: we do.
+    if !said.extract::<String>().is_ok_and(|said| said == "1") {
+        standings.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
+    }
+    if let Some(knobs) = knobs {
+        let on = true.into_pyobject(py)?.to_owned().into_any();
+        standings.set(&knobs.getattr("autotuning")?, "print", on)?;
     }
     Ok(())
 }

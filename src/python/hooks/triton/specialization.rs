@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyWeakrefReference};
 
 use super::describe;
 use crate::event::{Cause, CompileEvent};
 use crate::explain::{self, Argument, Form, Specialization};
+use crate::lock::Mutex;
 use crate::python::convert::{get, item, text};
 
 /// What was compiled, and for whom.
@@ -201,7 +201,9 @@ fn read(
             Some(metadata) => metadata.getattr(name.as_str()).ok(),
             None => options.and_then(|options| options.get_item(name).ok().flatten()),
         }?;
-        is_plain(&value).then(|| (name.clone(), text(&value)))
+        // `debug` is None or False, by who asked: the same thing.
+        let said = if name == "debug" && value.is_none() { "False".to_owned() } else { text(&value) };
+        is_plain(&value).then(|| (name.clone(), said))
     };
     let options = option_names.iter().filter_map(option).collect();
     Specialization { arguments: Reader::new(source, function).arguments(), options }
