@@ -5,6 +5,7 @@ They are taken by the system's Chromium, and go into otel-config/jaeger. Look at
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 PICTURES = CONFIG / "jaeger"
 SIZE = {"width": 1180, "height": 760}
 TIMEOUT = 20_000  # milliseconds
+SETTLE = 1_500  # milliseconds; the pages are animated
 
 
 def main() -> None:
@@ -56,14 +58,19 @@ def browser() -> Iterator[Page]:
 
 def open_search(page: Page, link: str) -> None:
     page.goto(link)
-    expect(page.get_by_text("Traces", exact=False).first).to_be_visible()
-    page.wait_for_timeout(1500)
+    expect(page.get_by_text("Compare traces by selecting result items")).to_be_visible()
+    page.wait_for_timeout(SETTLE)
 
 
 def open_trace(page: Page, link: str) -> None:
     """The trace with the request's span opened, and its event too."""
     page.goto(link)
-    page.wait_for_timeout(3000)
+    page.locator(".span-name", has_text="generate").nth(1).click()
+    page.get_by_role("switch", name=re.compile(r"event=jit\.compile")).or_(
+        page.locator(".AccordianLogs .AccordianKeyValues--header")
+    ).first.click()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(SETTLE)
 
 
 def picture(page: Page, name: str) -> None:

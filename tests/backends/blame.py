@@ -19,11 +19,12 @@ def blame(complaint: str, files: list[Path]) -> str:
         try:
             root = yaml.compose(text)
         except yaml.YAMLError as error:
-            return f"{path}:{error.problem_mark.line + 1}"
+            # Where the mapping that was left open begins, if that is what is wrong.
+            return f"{path}:{(error.context_mark or error.problem_mark).line + 1}"
         lines = [(line, scalar) for line, scalar in scalars(root)]
         for name in reversed(list(names(complaint))):
             for line, scalar in lines:
-                if name == scalar or (len(name) > 12 and name in scalar):
+                if name == scalar or (len(name) > 12 and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", scalar)):
                     return f"{path}:{line}"
     return ", ".join(map(str, files))
 

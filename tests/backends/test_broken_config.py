@@ -21,9 +21,7 @@ from conftest import Running
         pytest.param(
             'span.attributes["jit.stalled"] == true', 'span.attributes["jit.stalled"] = true', id="a sampling condition"
         ),
-        pytest.param(
-            "'spanevent.name == \"jit.compile\"'", "'spanevent.nam == \"jit.compile\"'", id="a counting condition"
-        ),
+        pytest.param("- IsMatch(spanevent.name,", "- IsMatch(spanevent.nam,", id="a path that does not exist"),
         pytest.param("Seconds(span.end_time", "Secs(span.end_time", id="a function that does not exist"),
         pytest.param("max_elapsed_time: 0s}", "max_elapsed_time: 0s", id="YAML"),
     ],
@@ -33,14 +31,14 @@ def test_the_failure_names_the_line(running: Running, right: str, wrong: str) ->
     assert text.count(right) == 1
     broken = running.folder / "broken.yaml"
     broken.write_text(text.replace(right, wrong))
+    # Of a condition that cannot be parsed the Collector tells only the policy.
+    right = "- name: stalled" if "jit.stalled" in right else right
     line = 1 + text[: text.index(right)].count("\n") + right.strip("\n").count("\n")
 
     with pytest.raises(ProgramFailed) as failure:
         running(Collector(broken, folder=running.folder, environment={"DECISION_WAIT": "4s"}))
 
-    found = blame(str(failure.value), [broken])
-    # A parser may notice that something was left open on the line after it.
-    assert found in (f"{broken}:{line}", f"{broken}:{line + 1}") if right.endswith("}") else found == f"{broken}:{line}"
+    assert blame(str(failure.value), [broken]) == f"{broken}:{line}"
 
 
 @pytest.mark.parametrize("path", sorted((CONFIG / "collector").glob("*.yaml")), ids=lambda path: path.stem)

@@ -26,6 +26,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 SECOND = 1_000_000_000  # nanoseconds
 SERVER = "llm_request"
 STEP = "vllm.execute_model"
+ERROR_TYPE = "jitspan.UnexpectedCompileError"
+FAILED = Status(code=Status.STATUS_CODE_ERROR, message="attention_softmax compiled while serving")
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Request:
             attributes=attributes({"gen_ai.request.id": self.hex[:8]}),
         )
         if self.failed:
-            span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message="compile in error mode"))
+            span.status.CopyFrom(FAILED)
         return span
 
     def stall_spans(self) -> list[Span]:
@@ -91,6 +93,9 @@ class Request:
                 )
             ],
         )
+        if self.failed:
+            step.status.CopyFrom(FAILED)
+            step.attributes.extend(attributes({"error.type": ERROR_TYPE}))
         compile_span = Span(
             trace_id=self.trace_id,
             span_id=random.randbytes(8),
