@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::frame::{self, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
 use crate::event::{CacheResult, CompileEvent, Kind};
+use crate::lock::Mutex;
 use crate::monitor::Pending;
 use crate::python::convert::{get, item};
 use crate::python::guard::guard;

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::describe;
+use crate::lock::Mutex;
 use crate::monitor::Recorded;
 use crate::python::convert::{get, item, text};
 use crate::python::intercept::{After, Call, Interceptor, Standings};
