@@ -1,10 +1,12 @@
 //! A Rust program's own spans: the event is on the one that is current, and nothing is told twice.
 
-mod support;
+#[path = "support/fixed.rs"]
+mod fixed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use fixed::{Fixed, NOW};
 use jitspan::config::{Config, Settings};
 use jitspan::sink::Sink;
 use jitspan::sink::memory::MemorySink;
@@ -13,7 +15,6 @@ use jitspan::{CompileEvent, Kernel, Kind, Mode, Monitor};
 use opentelemetry::trace::{Span as _, SpanId, Status, TraceContextExt, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
-use support::{Fixed, NOW};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
