@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{hooks, lifetime, report, resource, status};
+use super::{hooks, imports, lifetime, report, status};
 use crate::config::{Config, Mode, Settings};
 use crate::semconv;
 use crate::view::cli::Command;
@@ -31,10 +31,11 @@ pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let config = Config::from_environment(&Settings { mode, verbose });
     let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
     let disabled = config.disabled;
-    resource::adopt(py);
+    imports::prepare(py);
+    // Before anything is sent: this also finds out who we are.
+    lifetime::watch_exit(py);
     py.detach(|| crate::install_for(config, semconv::RUNTIMES));
     report::forget();
-    lifetime::watch_exit(py);
     hooks::install(py);
     let sending = if disabled { ", sending nothing" } else { "" };
     let text = format!("Kernel JIT monitor activated (mode={}, verbose={verbose}{sending})", mode.word());

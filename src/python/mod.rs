@@ -6,6 +6,7 @@ mod datadog_span;
 mod guard;
 mod here;
 pub mod hooks;
+mod imports;
 mod intercept;
 mod interceptor;
 mod late;
@@ -47,4 +48,11 @@ pub mod jitspan {
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::scope::prepare(module.py())
+    }
 }

@@ -1,6 +1,4 @@
-//! A real OTLP receiver over a socket, and a source of fixed time and ids.
-
-pub mod fixed;
+//! A real OTLP receiver over a socket.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,8 +9,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message;
 use tonic::{Request, Response, Status};
-
-pub use fixed::{Fixed, NOW};
 
 /// Receives over gRPC and HTTP, on a thread of its own, until the test ends.
 pub struct Receiver {
