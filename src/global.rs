@@ -21,18 +21,31 @@ use crate::stats::Stats;
 struct Process {
     generation: u64,
     monitor: Monitor,
+    /// Made by [`prepare`], and not armed since.
+    prepared: bool,
 }
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended.
+/// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended; what one from
+/// [`prepare`] has counted goes on being counted.
 pub fn install(config: Config) -> &'static Monitor {
     let before = monitor();
-    let installed = replace(Arc::new(config), true);
+    let counted = before.filter(|_| current().is_some_and(|process| process.prepared)).map(Monitor::share_stats);
+    let installed = replace(Arc::new(config), true, counted, false);
     if let Some(before) = before {
         before.shutdown(before.config().flush_timeout);
     }
     installed
+}
+
+/// As [`install`], but not armed yet: compiles are only counted, as warm-up. Whoever arms installs again, with the mode
+/// that is known by then. Does nothing where there is a monitor that was installed.
+pub fn prepare(config: Config) -> &'static Monitor {
+    match (monitor(), current()) {
+        (Some(installed), Some(process)) if !process.prepared => installed,
+        (before, _) => replace(Arc::new(config), false, before.map(Monitor::share_stats), true),
+    }
 }
 
 /// The process's monitor, if one was installed, in this process or before a fork.
@@ -42,7 +55,7 @@ pub fn monitor() -> Option<&'static Monitor> {
         return Some(&process.monitor);
     }
     let armed = process.monitor.is_armed();
-    Some(replace(Arc::clone(process.monitor.config()), armed))
+    Some(replace(Arc::clone(process.monitor.config()), armed, None, process.prepared))
 }
 
 /// Records a compile that Rust code did itself. Without an installed monitor it does nothing.
@@ -64,12 +77,12 @@ fn current() -> Option<&'static Process> {
     unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
 }
 
-fn replace(config: Arc<Config>, armed: bool) -> &'static Monitor {
-    let stats = Arc::new(Stats::default());
+fn replace(config: Arc<Config>, armed: bool, stats: Option<Arc<Stats>>, prepared: bool) -> &'static Monitor {
+    let stats = stats.unwrap_or_default();
     let sinks = sinks(&config, &stats);
     let monitor = Monitor::new(config, Arc::new(System), sinks, stats);
     monitor.arm(armed);
-    let process = Box::leak(Box::new(Process { generation: process::generation(), monitor }));
+    let process = Box::leak(Box::new(Process { generation: process::generation(), monitor, prepared }));
     CURRENT.store(process, Ordering::Release);
     &process.monitor
 }

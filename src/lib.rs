@@ -42,6 +42,6 @@ pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
-pub use global::{flush, install, monitor, record};
+pub use global::{flush, install, monitor, prepare, record};
 pub use monitor::{Monitor, UnexpectedCompile};
 pub use propagation::parse as parse_traceparent;

@@ -7,8 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{hooks, lifetime, report};
-use crate::config::{Config, Mode, Settings};
+use super::{arming, hooks};
+use crate::config::{Mode, Settings};
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -23,26 +23,13 @@ use crate::config::{Config, Mode, Settings};
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
-    if hooks::are_active() {
-        return Ok(());
-    }
-    let config = Config::from_environment(&Settings { mode, verbose });
-    let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let disabled = config.disabled;
-    py.detach(|| crate::install(config));
-    report::forget();
-    lifetime::watch_exit(py);
-    hooks::install(py);
-    let sending = if disabled { ", sending nothing" } else { "" };
-    let text = format!("Kernel JIT monitor activated (mode={}, verbose={verbose}{sending})", mode.word());
-    report::log(py, "info", &text);
-    Ok(())
+    arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Whether `activate()` has been called, and `deactivate()` not since.
 #[pyfunction]
 pub fn is_active() -> bool {
-    hooks::are_active()
+    arming::is_armed()
 }
 
 /// Puts back what was found in each hooked place; where somebody has chained onto us since, we fall silent.

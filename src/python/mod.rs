@@ -1,7 +1,9 @@
 //! The Python module: a list of exports. This folder alone knows PyO3; it converts and calls.
 
 mod api;
+mod arming;
 mod convert;
+mod engines;
 mod guard;
 mod here;
 pub mod hooks;
@@ -33,6 +35,8 @@ pub mod jitspan {
     use super::UnexpectedCompileError;
     #[pymodule_export]
     use super::api::{activate, deactivate, flush, is_active, main, stats};
+    #[pymodule_export]
+    use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
 

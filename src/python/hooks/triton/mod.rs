@@ -25,7 +25,6 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
             let runtime = knobs.getattr("runtime")?;
             standings.chain(&runtime, "jit_cache_hook", "triton.jit_cache_hook", compile::before)?;
             standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard)?;
-            print_autotuning(&knobs.getattr("autotuning")?, standings)?;
             standings.chain(&runtime, "jit_post_compile_hook", "triton.jit_post_compile_hook", compile::after)?
         }
         None => {
@@ -49,14 +48,16 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
     get(get(&knobs, "runtime")?.as_any(), "__class__").map(|_| knobs)
 }
 
-/// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`.
-fn print_autotuning(autotuning: &Bound<'_, PyAny>, standings: &Standings) -> PyResult<()> {
-    let py = autotuning.py();
+/// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Not before
+/// arming: the tunings of a warm-up are many, and expected.
+pub fn print_autotuning(triton: &Bound<'_, PyAny>, standings: &Standings) -> PyResult<()> {
+    let py = triton.py();
+    let Some(autotuning) = get(triton, "knobs").and_then(|knobs| get(&knobs, "autotuning")) else { return Ok(()) };
     let environment = py.import("os")?.getattr("environ")?;
     let said = environment.call_method1("get", ("TRITON_PRINT_AUTOTUNING",))?;
     if said.extract::<String>().is_ok_and(|said| said == "0") {
         return Ok(());
     }
-    standings.set(autotuning, "print", true.into_pyobject(py)?.to_owned().into_any())?;
+    standings.set(&autotuning, "print", true.into_pyobject(py)?.to_owned().into_any())?;
     Ok(())
 }
