@@ -15,7 +15,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 .PHONY: help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
 
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
@@ -26,7 +26,7 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 	@$(BIN)/python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null \
 		&& echo "  - launches on the GPU: the tests use the fake one always; \`make demo\` uses the real one" \
 		|| echo "  - launches on a GPU: none here, or torch is missing; all compiles were real, the launches were not"
-	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))')"
+	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
 lint: lint-rust lint-python check-stub ## Check format and lints.
@@ -99,6 +99,8 @@ $(STAMPS)/venv:
 	@$(BIN)/pip config --site set global.disable-pip-version-check true >/dev/null
 	@mkdir -p $(STAMPS)
 	@touch $@
+
+include make/cutedsl.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

@@ -230,6 +230,11 @@ impl CompileEvent {
         }
     }
 
+    /// As what error mode and the log take it: what a cache on disk had cost no compile and no benchmark.
+    pub fn severity(&self) -> Kind {
+        if self.cache == CacheResult::Hit { Kind::Load } else { self.kind }
+    }
+
     /// When the stall ended.
     pub fn ended(&self) -> UnixNanos {
         self.started.saturating_add(nanos(self.duration))
@@ -334,6 +339,7 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn assignments(pairs: &[(String, String)]) -> String {
+/// `name=value` pairs with commas between them.
+pub fn assignments(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

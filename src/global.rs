@@ -5,47 +5,70 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
-
 use crate::attribute::Value;
-use crate::config::{Config, Resource};
+use crate::config::{Config, Events};
 use crate::event::CompileEvent;
-use crate::monitor::{Monitor, UnexpectedCompile};
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, Sinks, UnexpectedCompile};
 use crate::process;
-use crate::sink::Sink;
+use crate::resource::{Foreign, SharedResource};
+use crate::semconv::resource::SERVICE_INSTANCE_ID;
 use crate::sink::console::ConsoleSink;
-use crate::sink::otlp::{OtlpSink, encode};
-use crate::source::System;
+use crate::sink::otlp::{OtlpSink, metrics};
+use crate::source::{Source, System};
 use crate::stats::Stats;
 
 struct Process {
     generation: u64,
     monitor: Monitor,
-    /// Made by [`prepare`], and not armed since.
+    /// Made by [`prepare`]: another one will take its place when warm-up is over.
     prepared: bool,
+    resource: Arc<SharedResource>,
+    runtimes: Vec<&'static str>,
+}
+
+/// What an SDK or a language runtime in this process says of it, and in which process it said so.
+struct Known {
+    generation: u64,
+    foreign: Foreign,
 }
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
+static KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended; what one from
 /// [`prepare`] has counted goes on being counted.
 pub fn install(config: Config) -> &'static Monitor {
-    let before = monitor();
-    let counted = before.filter(|_| current().is_some_and(|process| process.prepared)).map(Monitor::share_stats);
-    let installed = replace(Arc::new(config), true, counted, false);
-    if let Some(before) = before {
-        before.shutdown(before.config().flush_timeout);
-    }
-    installed
+    install_for(config, &[])
 }
 
-/// As [`install`], but not armed yet: compiles are only counted, as warm-up. Whoever arms installs again, with the mode
-/// that is known by then. Does nothing where there is a monitor that was installed.
-pub fn prepare(config: Config) -> &'static Monitor {
-    match (monitor(), current()) {
-        (Some(installed), Some(process)) if !process.prepared => installed,
-        (before, _) => replace(Arc::new(config), false, before.map(Monitor::share_stats), true),
+/// The same; the metrics of these runtimes begin at 0.
+pub fn install_for(config: Config, runtimes: &[&'static str]) -> &'static Monitor {
+    let stats = prepared().map(|process| process.monitor.share_stats()).unwrap_or_default();
+    let made: &'static Process = Box::leak(make(Arc::new(config), true, runtimes.to_vec(), stats));
+    let before = leaked(CURRENT.swap(std::ptr::from_ref(made).cast_mut(), Ordering::AcqRel));
+    if let Some(before) = before.filter(|before| before.generation == process::generation()) {
+        before.monitor.shutdown(before.monitor.config().flush_timeout);
     }
+    made.monitor.send_metrics(runtimes);
+    &made.monitor
+}
+
+/// Makes a monitor that is not armed yet: compiles are only counted, as warm-up. Whoever arms installs another one, with
+/// the mode that is known by then. Does nothing where one was installed.
+pub fn prepare(config: Config) {
+    let before = prepared();
+    if before.is_none() && monitor().is_some() {
+        return;
+    }
+    let stats = before.map(|process| process.monitor.share_stats()).unwrap_or_default();
+    let mut made = make(Arc::new(config), false, Vec::new(), stats);
+    made.prepared = true;
+    CURRENT.store(Box::into_raw(made), Ordering::Release);
+}
+
+fn prepared() -> Option<&'static Process> {
+    current().filter(|process| process.prepared && process.generation == process::generation())
 }
 
 /// The process's monitor, if one was installed, in this process or before a fork.
@@ -55,7 +78,41 @@ pub fn monitor() -> Option<&'static Monitor> {
         return Some(&process.monitor);
     }
     let armed = process.monitor.is_armed();
-    Some(replace(Arc::clone(process.monitor.config()), armed, None, process.prepared))
+    let mut made = make(Arc::clone(process.monitor.config()), armed, process.runtimes.clone(), Arc::default());
+    made.prepared = process.prepared;
+    let made: &'static Process = Box::leak(made);
+    let (before, after) = (std::ptr::from_ref(process).cast_mut(), std::ptr::from_ref(made).cast_mut());
+    match CURRENT.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            if armed {
+                made.monitor.send_metrics(&made.runtimes);
+            }
+            Some(&made.monitor)
+        }
+        // Another thread of the child was faster. Ours has started nothing; that it is leaked is a few hundred bytes.
+        Err(_) => current().map(|process| &process.monitor),
+    }
+}
+
+/// Tells what else is known of this process: the attributes of another SDK's resource, or of a language runtime. From
+/// here on they are on everything that is sent; what the user said in variables wins over them.
+pub fn set_resource(foreign: Vec<(String, Value)>) {
+    let generation = process::generation();
+    let before = leaked(KNOWN.load(Ordering::Acquire));
+    let foreign = foreign.into_iter().filter(|pair| !is_inherited(before, generation, pair)).collect();
+    if before.is_some_and(|before| before.foreign == foreign) {
+        return;
+    }
+    KNOWN.store(Box::into_raw(Box::new(Known { generation, foreign })), Ordering::Release);
+    if let (Some(process), Some(known)) = (current(), leaked(KNOWN.load(Ordering::Acquire))) {
+        process.resource.adopt(&known.foreign);
+    }
+}
+
+/// An instance id that was told before a fork is the parent's: with it two processes would look like one.
+fn is_inherited(before: Option<&Known>, generation: u64, pair: &(String, Value)) -> bool {
+    pair.0 == SERVICE_INSTANCE_ID
+        && before.is_some_and(|before| before.generation != generation && before.foreign.contains(pair))
 }
 
 /// Records a compile that Rust code did itself. Without an installed monitor it does nothing.
@@ -71,63 +128,62 @@ pub fn flush(timeout: Duration) -> bool {
     monitor().is_none_or(|monitor| monitor.flush(timeout))
 }
 
-#[expect(unsafe_code, reason = "a pointer that is only ever set to leaked boxes, so that a fork cannot tear it")]
 fn current() -> Option<&'static Process> {
-    // SAFETY: the pointer is null, or came from `Box::leak` in `replace`, and is never freed.
-    unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
+    leaked(CURRENT.load(Ordering::Acquire))
 }
 
-fn replace(config: Arc<Config>, armed: bool, stats: Option<Arc<Stats>>, prepared: bool) -> &'static Monitor {
-    let stats = stats.unwrap_or_default();
-    let sinks = sinks(&config, &stats);
+#[expect(unsafe_code, reason = "pointers that are only ever set to leaked boxes, so that a fork cannot tear them")]
+fn leaked<T>(pointer: *mut T) -> Option<&'static T> {
+    // SAFETY: the pointer is null, or came from `Box::into_raw` in this file, and is never freed.
+    unsafe { pointer.as_ref() }
+}
+
+fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>, stats: Arc<Stats>) -> Box<Process> {
+    let generation = process::generation();
+    let known = leaked(KNOWN.load(Ordering::Acquire));
+    let foreign: Foreign = known
+        .map(|known| {
+            known.foreign.iter().filter(|pair| !is_inherited(Some(known), generation, pair)).cloned().collect()
+        })
+        .unwrap_or_default();
+    let resource = Arc::new(SharedResource::new(config.resource.clone(), &foreign));
+    let sinks = sinks(&config, &resource, &stats);
     let monitor = Monitor::new(config, Arc::new(System), sinks, stats);
     monitor.arm(armed);
-    let process = Box::leak(Box::new(Process { generation: process::generation(), monitor, prepared }));
-    CURRENT.store(process, Ordering::Release);
-    &process.monitor
+    Box::new(Process { generation, monitor, prepared: false, resource, runtimes })
 }
 
-fn sinks(config: &Config, stats: &Arc<Stats>) -> Vec<Box<dyn Sink>> {
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) -> Sinks {
+    let source: Arc<dyn Source> = Arc::new(System);
+    let metrics = Arc::new(Metrics::new(source.now()));
+    let mut sinks = Sinks { metrics: Arc::clone(&metrics), ..Sinks::default() };
     if config.disabled {
         return sinks;
     }
+    let (batch, console) = (&config.batch, || Box::new(ConsoleSink::new(Arc::clone(stats))));
+    let shared = || (batch.clone(), Arc::clone(resource), Arc::clone(stats));
     if config.traces.console {
-        sinks.push(Box::new(ConsoleSink::new(Arc::clone(stats))));
+        sinks.spans.push(console());
     }
     if let Some(endpoint) = &config.traces.otlp {
-        let resource = Arc::new(resource(&config.resource));
-        sinks.push(Box::new(OtlpSink::new(endpoint.clone(), config.batch.clone(), resource, Arc::clone(stats))));
+        let (batch, resource, stats) = shared();
+        sinks.spans.push(Box::new(OtlpSink::spans(endpoint.clone(), batch, resource, stats)));
+    }
+    if config.events != Events::Span {
+        if config.logs.console {
+            sinks.logs.push(console());
+        }
+        if let Some(endpoint) = &config.logs.otlp {
+            let (batch, resource, stats) = shared();
+            sinks.logs.push(Box::new(OtlpSink::logs(endpoint.clone(), batch, resource, stats)));
+        }
+    }
+    if config.metrics.otlp.is_some() || config.metrics.console {
+        let (_, resource, stats) = shared();
+        let (endpoint, console) = (config.metrics.otlp.clone(), config.metrics.console);
+        let interval = config.interval.clone();
+        let plan = metrics::Plan { endpoint, console, interval, resource, metrics, stats, source };
+        sinks.metrics_exporter = Some(metrics::Exporter::new(plan));
     }
     sinks
-}
-
-/// What the user said, and the facts of this process.
-fn resource(config: &Resource) -> ProtoResource {
-    let instance = crate::source::uuid();
-    let facts: [(&str, Value); 5] = [
-        ("telemetry.sdk.name", "jitspan".into()),
-        ("telemetry.sdk.language", "rust".into()),
-        ("telemetry.sdk.version", env!("CARGO_PKG_VERSION").into()),
-        ("process.pid", i64::from(std::process::id()).into()),
-        ("service.instance.id", instance.into()),
-    ];
-    let mut attributes: Vec<(&str, Value)> = Vec::new();
-    if config.get("service.name").is_none() {
-        attributes.push(("service.name", format!("unknown_service:{}", executable()).into()));
-    }
-    let said = config.attributes.iter().map(|(key, value)| (key.as_str(), Value::from(value.clone())));
-    for (key, value) in facts.into_iter().chain(said) {
-        attributes.retain(|(known, _)| *known != key);
-        attributes.push((key, value));
-    }
-    let attributes = attributes.iter().map(|(key, value)| encode::pair(key, value)).collect();
-    ProtoResource { attributes, ..Default::default() }
-}
-
-fn executable() -> String {
-    let path = std::env::current_exe().ok();
-    path.as_deref()
-        .and_then(|path| path.file_name())
-        .map_or("unknown".into(), |name| name.to_string_lossy().into_owned())
 }

@@ -23,13 +23,19 @@
 pub mod attribute;
 pub mod config;
 pub mod event;
+pub mod explain;
 mod global;
 pub mod limits;
+pub mod live;
+mod lock;
+pub mod log;
+pub mod metrics;
 pub mod monitor;
 mod process;
 pub mod propagation;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod resource;
 pub mod scope;
 pub mod semconv;
 pub mod sink;
@@ -42,6 +48,6 @@ pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
-pub use global::{flush, install, monitor, prepare, record};
+pub use global::{flush, install, install_for, monitor, prepare, record, set_resource};
 pub use monitor::{Monitor, UnexpectedCompile};
 pub use propagation::parse as parse_traceparent;

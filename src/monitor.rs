@@ -1,21 +1,24 @@
 //! The middle of everything: a stall begins, ends, and goes to the requests that waited. Never blocks on the network,
 //! never grows without bound, never fails; what it cannot keep it counts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::lock::Mutex;
 use opentelemetry::trace::{SpanContext, TraceState};
-use parking_lot::Mutex;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Events, Mode};
 use crate::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
+use crate::live::{Live, LiveScopes};
+use crate::log::{LogEvent, Severity};
+use crate::metrics::Metrics;
 use crate::scope::{Operation, Scope, Stall, WeakScope};
-use crate::sink::{LiveSpan, Sink};
+use crate::sink::otlp::metrics;
+use crate::sink::{Flushing, LiveSpan, Sink};
 use crate::source::Source;
 use crate::span::Span;
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, Ledger, Stats};
 
 /// An unexpected compile in error mode. Its spans have been marked as failed; flush, then raise it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,8 @@ pub enum Place {
     Scope(Scope),
     /// Somebody else's span.
     Live(Arc<dyn LiveSpan>),
+    /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
+    Under(SpanContext),
     /// Nobody.
     Nobody,
 }
@@ -41,7 +46,7 @@ pub enum Place {
 /// A stall that is going on.
 pub struct Pending {
     scope: Scope,
-    live: Option<Arc<dyn LiveSpan>>,
+    live: Option<Live>,
     operation: Arc<Operation>,
     outermost: bool,
     armed: bool,
@@ -77,30 +82,45 @@ pub struct Recorded {
     /// To be raised after a flush.
     pub error: Option<UnexpectedCompile>,
     /// The span that is somebody else's, to be flushed as well.
-    pub live: Option<Arc<dyn LiveSpan>>,
+    pub live: Option<Live>,
+}
+
+/// Where everything goes.
+#[derive(Default)]
+pub struct Sinks {
+    /// Spans. None at all: exporting is switched off.
+    pub spans: Vec<Box<dyn Sink>>,
+    /// Log-based events.
+    pub logs: Vec<Box<dyn Sink>>,
+    /// What the stalls come to.
+    pub metrics: Arc<Metrics>,
+    /// Sends that.
+    pub metrics_exporter: Option<metrics::Exporter>,
+}
+
+impl From<Vec<Box<dyn Sink>>> for Sinks {
+    fn from(spans: Vec<Box<dyn Sink>>) -> Self {
+        Sinks { spans, ..Sinks::default() }
+    }
 }
 
 /// Decides: are we armed, what mode, who is in scope, which sink gets it.
 pub struct Monitor {
     config: Arc<Config>,
     source: Arc<dyn Source>,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Sinks,
     stats: Arc<Stats>,
     armed: AtomicBool,
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
-    /// Scopes of live spans, so that the second stall on a span adds to the first.
-    live: Mutex<VecDeque<Scope>>,
+    live: LiveScopes,
 }
 
 impl Monitor {
-    /// Live spans whose summaries are remembered.
-    const LIVE_KEPT: usize = 256;
-
     /// A monitor of its own, armed.
-    pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: Vec<Box<dyn Sink>>, stats: Arc<Stats>) -> Self {
-        let armed = AtomicBool::new(true);
-        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: Mutex::default() }
+    pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
+        let (armed, sinks) = (AtomicBool::new(true), sinks.into());
+        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default() }
     }
 
     /// What it runs with.
@@ -120,7 +140,27 @@ impl Monitor {
 
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
-        self.sinks.iter().map(|sink| sink.queued()).sum()
+        self.sinks.spans.iter().map(|sink| sink.queued()).sum()
+    }
+
+    /// Log-based events that wait for the exporter.
+    pub fn queued_logs(&self) -> usize {
+        self.sinks.logs.iter().map(|sink| sink.queued()).sum()
+    }
+
+    /// What the stalls so far come to.
+    pub fn metrics(&self) -> &Metrics {
+        &self.sinks.metrics
+    }
+
+    /// Begins to send metrics, if that is wanted; `runtimes` are those whose series are to begin at 0.
+    pub fn send_metrics(&self, runtimes: &[&str]) {
+        for runtime in runtimes {
+            self.sinks.metrics.watch(runtime);
+        }
+        if let Some(exporter) = &self.sinks.metrics_exporter {
+            exporter.start();
+        }
     }
 
     /// Whether a compile is unexpected.
@@ -145,7 +185,11 @@ impl Monitor {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
                 Place::Scope(scope) => (scope, None),
-                Place::Live(span) => (self.live_scope(&span.context(), started), Some(span)),
+                Place::Live(span) => {
+                    let live = self.live.of(span, started);
+                    (live.scope().clone(), Some(live))
+                }
+                Place::Under(span) => (Scope::under(span, None, started), None),
                 Place::Nobody => (Scope::orphan(started), None),
             },
         };
@@ -173,35 +217,54 @@ impl Monitor {
         self.stats.add(counter(event.kind), 1);
         let event = Arc::new(event);
         let late = pending.scope.has_ended();
-        let scope = if late { pending.scope.reopened(event.started) } else { pending.scope.clone() };
-        if !scope.has_stalled() {
+        // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
+        let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
+        let live = pending.live.clone().filter(|_| !gone);
+        let scope = match pending.scope.live_span() {
+            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
+            _ if late => pending.scope.reopened(event.started),
+            _ => pending.scope.clone(),
+        };
+        if !live.as_ref().map_or_else(|| scope.has_stalled(), Live::has_stalled) {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
             self.stats.add(Counter::RequestsOmitted, scope.omitted());
+        }
+        if live.is_none() && !scope.has_stalled() {
             self.open(&scope);
         }
-        let stall =
-            Stall { event: Arc::clone(&event), operation: &pending.operation, own_span: self.config.compile_spans };
+        let own_span = self.config.compile_spans || gone;
+        let stall = Stall { event: Arc::clone(&event), operation: &pending.operation, own_span };
+        let dropped = scope.dropped_events();
         self.export(scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits));
-        if let Some(live) = &pending.live {
-            live.stalled(&event, &scope.summary());
+        self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
+        let identities = scope.identities();
+        self.sinks.metrics.add(&event, identities.first(), self.source.now());
+        if let Some(live) = &live {
+            live.add(&event, self.config.events != Events::Log);
         }
         let error = self.unexpected(&event, scope.waiting());
+        if self.config.events != Events::Span && scope.dropped_events() == 0 {
+            self.emit(&event, &identities, scope.waiting(), error.is_some());
+        }
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
             self.export(scope.fail(&failure, self.source.now(), &self.config.limits));
-            if let Some(live) = &pending.live {
+            if let Some(live) = &live {
                 live.fail(&failure);
             }
         } else if late || (scope.is_orphan() && pending.outermost) {
-            self.export(scope.close(event.ended(), &self.config.limits));
+            self.end(&scope, event.ended());
         }
-        Some(Recorded { event, waiting: scope.waiting(), scope, error, live: pending.live.clone() })
+        Some(Recorded { event, waiting: scope.waiting(), scope, error, live })
     }
 
     /// Adds to a recorded event a stage that came after it.
     pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
         self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
+        if let Some(live) = &recorded.live {
+            live.lengthen(&recorded.event, by);
+        }
     }
 
     /// Records a compile that Rust code did itself, on the current `tracing` span, else as a root span.
@@ -214,13 +277,11 @@ impl Monitor {
         }
         let mut pending = self.begin(tracing_place, None);
         pending.started = event.started;
-        match self.finish(&pending, event).and_then(|recorded| recorded.error) {
-            None => Ok(()),
-            Some(error) => {
-                self.flush(self.config.flush_timeout);
-                Err(error)
-            }
+        let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
+        if recorded.error.is_some() {
+            self.flush_with(recorded.live.as_ref(), self.config.flush_timeout);
         }
+        recorded.error.map_or(Ok(()), Err)
     }
 
     /// The context of a root span: a new trace, sampled or not as the configuration says.
@@ -236,42 +297,73 @@ impl Monitor {
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
         if scope.has_stalled() {
-            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
-            self.export(scope.close(self.source.now(), &self.config.limits));
+            self.end(scope, self.source.now());
         }
     }
 
+    fn end(&self, scope: &Scope, ended: UnixNanos) {
+        if scope.waiting() > 0 {
+            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
+        }
+        self.export(scope.close(ended, &self.config.limits));
+    }
+
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
+    ///
+    /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
+    /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let late = self.sinks.iter().filter(|sink| !sink.flush(left())).count();
-        let flushed = late == 0;
+        let flushed = wait_for_all(self.each_sink(|sink| sink.flush(), metrics::Exporter::flush), timeout);
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
         flushed
     }
 
-    /// Ends the scopes that are still open, flushes, and takes nothing from then on.
+    /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
+    pub fn flush_with(&self, live: Option<&Live>, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let theirs = live.and_then(|live| live.flush(timeout));
+        let flushed = self.flush(timeout);
+        if let Some(theirs) = theirs {
+            // An error means late, or that their thread has failed; neither is ours to report.
+            let _ = theirs.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        flushed
+    }
+
+    /// Ends the scopes that are still open, flushes, and takes nothing from then on. What could not be sent within
+    /// `timeout` is counted as dropped.
     pub fn shutdown(&self, timeout: Duration) -> bool {
         let open = std::mem::take(&mut *self.open.lock());
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let late = self.sinks.iter().filter(|sink| !sink.shutdown(left())).count();
-        late == 0
+        let flushed = wait_for_all(self.each_sink(|sink| sink.shutdown(), metrics::Exporter::shutdown), timeout);
+        if !flushed {
+            self.sinks.spans.iter().chain(&self.sinks.logs).for_each(|sink| sink.abandon());
+        }
+        flushed
     }
 
-    fn export(&self, spans: Vec<Span>) {
+    fn each_sink(
+        &self,
+        begin: impl Fn(&dyn Sink) -> Flushing,
+        begin_metrics: impl Fn(&metrics::Exporter) -> Flushing,
+    ) -> Vec<Flushing> {
+        let begun = self.sinks.spans.iter().chain(&self.sinks.logs).map(|sink| begin(&**sink));
+        begun.chain(self.sinks.metrics_exporter.as_ref().map(begin_metrics)).collect()
+    }
+
+    fn export(&self, mut spans: Vec<Span>) {
         if spans.is_empty() {
             return;
         }
-        self.stats.add(Counter::SpansRecorded, spans.len());
-        match self.sinks.split_last() {
-            None => self.stats.add(Counter::DroppedDisabled, spans.len()),
+        if self.config.events == Events::Log {
+            spans.iter_mut().for_each(Span::without_jit_events);
+        }
+        match self.sinks.spans.split_last() {
+            None => self.disabled(&Ledger::SPANS, spans.len()),
             Some((last, others)) => {
                 for sink in others {
                     sink.export(spans.clone());
@@ -281,9 +373,47 @@ impl Monitor {
         }
     }
 
+    /// One log-based event on the span of each request that is sampled. Beyond a span's event limit there are none,
+    /// as there are no span events.
+    fn emit(&self, event: &CompileEvent, identities: &[SpanContext], waiting: usize, raises: bool) {
+        let mut attributes = event.attributes();
+        self.config.limits.apply_to_event(&mut attributes);
+        let severity = match event.kind {
+            _ if raises || event.failure.is_some() => Severity::Error,
+            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Load => Severity::Info,
+        };
+        let sampled = identities.iter().filter(|identity| identity.is_sampled());
+        let events: Vec<LogEvent> = sampled
+            .map(|identity| LogEvent {
+                context: identity.clone(),
+                name: event.kind.event_name().into(),
+                time: event.started,
+                observed: event.ended(),
+                severity,
+                body: describe(event, waiting),
+                attributes: attributes.clone(),
+            })
+            .collect();
+        match self.sinks.logs.split_last() {
+            None => self.disabled(&Ledger::LOGS, events.len()),
+            Some((last, others)) => {
+                for sink in others {
+                    sink.emit(events.clone());
+                }
+                last.emit(events);
+            }
+        }
+    }
+
+    fn disabled(&self, ledger: &Ledger, count: usize) {
+        self.stats.add(ledger.recorded, count);
+        self.stats.add(ledger.disabled, count);
+    }
+
     fn unexpected(&self, event: &CompileEvent, waiting: usize) -> Option<UnexpectedCompile> {
         let raises = self.config.mode == Mode::Error
-            && self.config.error_on.contains(&event.kind)
+            && self.config.error_on.contains(&event.severity())
             && !event.manual_warmup
             && event.failure.is_none();
         raises.then(|| UnexpectedCompile { message: describe(event, waiting) })
@@ -305,40 +435,27 @@ impl Monitor {
         }
         open.push(scope.downgrade());
     }
-
-    fn live_scope(&self, span: &SpanContext, started: UnixNanos) -> Scope {
-        let mut live = self.live.lock();
-        let known = live.iter().find(|scope| {
-            scope
-                .live_span()
-                .is_some_and(|known| known.span_id() == span.span_id() && known.trace_id() == span.trace_id())
-        });
-        if let Some(scope) = known.filter(|scope| !scope.has_ended()) {
-            return scope.clone();
-        }
-        let scope = Scope::live(span.clone(), started);
-        if live.len() >= Self::LIVE_KEPT {
-            live.pop_front();
-        }
-        live.push_back(scope.clone());
-        scope
-    }
 }
 
-/// The current `tracing` span of a Rust program, else nobody.
+/// All have begun before the first is waited for, so together they take no longer than one deadline.
+fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    let late = begun.into_iter().filter_map(|flushing| (!flushing.wait(deadline)).then_some(())).count();
+    late == 0
+}
+
+/// The current span of a Rust program, else nobody.
 pub fn tracing_place() -> Place {
-    match crate::sink::tracing::current() {
-        Some(span) => Place::Live(Arc::new(span)),
-        None => Place::Nobody,
-    }
+    crate::sink::tracing::place()
 }
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.
 pub fn describe(event: &CompileEvent, waiting: usize) -> String {
-    let did = match event.kind {
-        Kind::Compile => "JIT compilation",
-        Kind::Autotune => "autotuning",
-        Kind::Load => "load from the disk cache",
+    let did = match (event.kind, event.severity()) {
+        (Kind::Autotune, Kind::Load) => "load of a tuning from the disk cache",
+        (Kind::Compile, _) => "JIT compilation",
+        (Kind::Autotune, _) => "autotuning",
+        (Kind::Load, _) => "load from the disk cache",
     };
     let runtime = match &*event.runtime {
         "triton" => "Triton",

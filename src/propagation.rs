@@ -1,5 +1,7 @@
-//! W3C Trace Context in: the headers of a request become the span context that its stall is a child of.
+//! Trace context in: the headers of a request become the span context that its stall is a child of.
 //! Never fails: what cannot be read is a [`Malformed`], and the caller makes a root span of it.
+//!
+//! W3C Trace Context, and the two that are older: Zipkin's B3 and Jaeger's own. Only read: jitspan calls nobody.
 
 use std::str::FromStr;
 
@@ -54,6 +56,129 @@ pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Result<SpanContext,
     // Only `sampled` is known to version 00; other bits are not ours to hand on.
     let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
     Ok(SpanContext::new(trace_id, span_id, flags, true, state))
+}
+
+/// The header that carries all of B3, or one of them (names in small letters).
+pub const B3: &str = "b3";
+/// B3's trace id, where each part has a header of its own.
+pub const B3_TRACE_ID: &str = "x-b3-traceid";
+/// B3's span id.
+pub const B3_SPAN_ID: &str = "x-b3-spanid";
+/// B3's decision: `1` or `0`.
+pub const B3_SAMPLED: &str = "x-b3-sampled";
+/// B3's `1` for a trace that is kept whatever else holds.
+pub const B3_FLAGS: &str = "x-b3-flags";
+/// Jaeger's header.
+pub const JAEGER: &str = "uber-trace-id";
+
+/// A way to write a span context into headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// <https://www.w3.org/TR/trace-context/>
+    TraceContext,
+    /// <https://github.com/openzipkin/b3-propagation>, in one header or in several.
+    B3,
+    /// <https://www.jaegertracing.io/sdk-migration/#propagation-format>
+    Jaeger,
+}
+
+impl Format {
+    /// The word that chooses it in `OTEL_PROPAGATORS`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::TraceContext => "tracecontext",
+            Format::B3 => "b3",
+            Format::Jaeger => "jaeger",
+        }
+    }
+
+    fn extract(self, header: &dyn Fn(&str) -> Option<String>) -> Result<Option<SpanContext>, Malformed> {
+        match self {
+            Format::TraceContext => match header(TRACEPARENT) {
+                None => Ok(None),
+                Some(parent) => parse(&parent, header(TRACESTATE).as_deref()).map(Some),
+            },
+            Format::B3 => match header(B3) {
+                Some(single) => b3_single(&single),
+                None => b3_multiple(header),
+            },
+            Format::Jaeger => header(JAEGER).map(|value| jaeger(&value)).transpose(),
+        }
+    }
+}
+
+/// Every header that some format reads.
+pub const HEADERS: [&str; 8] = [TRACEPARENT, TRACESTATE, B3, B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS, JAEGER];
+
+/// The span context in a request's headers, read in these formats; `header` looks one up by its name in small letters.
+/// Of those that can be read the last one counts.
+///
+/// ```
+/// use jitspan::propagation::{Format, extract};
+/// let header = |name: &str| (name == "b3").then(|| "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1".to_owned());
+/// assert!(extract(&[Format::TraceContext, Format::B3], &header).unwrap().unwrap().is_sampled());
+/// ```
+///
+/// # Errors
+/// [`Malformed`] if there is a trace context, and none that can be read.
+pub fn extract(formats: &[Format], header: &dyn Fn(&str) -> Option<String>) -> Result<Option<SpanContext>, Malformed> {
+    let read: Vec<_> = formats.iter().map(|format| format.extract(header)).collect();
+    let found = read.iter().rev().find_map(|read| read.clone().ok().flatten());
+    match found {
+        None if read.iter().any(Result::is_err) => Err(Malformed),
+        found => Ok(found),
+    }
+}
+
+/// `{trace id}-{span id}[-{sampled}[-{parent span id}]]`, or the decision alone, which names no parent.
+fn b3_single(value: &str) -> Result<Option<SpanContext>, Malformed> {
+    let parts: Vec<&str> = value.trim().split('-').collect();
+    match parts[..] {
+        ["0" | "1" | "d"] => Ok(None),
+        [trace, span] => remote(trace, span, None).map(Some),
+        [trace, span, sampled] | [trace, span, sampled, _] => remote(trace, span, Some(sampled)).map(Some),
+        _ => Err(Malformed),
+    }
+}
+
+fn b3_multiple(header: &dyn Fn(&str) -> Option<String>) -> Result<Option<SpanContext>, Malformed> {
+    let (Some(trace), Some(span)) = (header(B3_TRACE_ID), header(B3_SPAN_ID)) else { return Ok(None) };
+    let sampled = if header(B3_FLAGS).as_deref() == Some("1") { Some("d".to_owned()) } else { header(B3_SAMPLED) };
+    remote(trace.trim(), span.trim(), sampled.as_deref()).map(Some)
+}
+
+/// A decision that is left to us is yes: else a stall would vanish because a proxy had nothing to say.
+fn remote(trace: &str, span: &str, sampled: Option<&str>) -> Result<SpanContext, Malformed> {
+    let sampled = match sampled.map(str::trim) {
+        None | Some("1" | "d" | "true") => true,
+        Some("0" | "false") => false,
+        Some(_) => return Err(Malformed),
+    };
+    if !matches!(trace.len(), 16 | 32) || span.len() != 16 {
+        return Err(Malformed);
+    }
+    context(hex(&trace.to_ascii_lowercase())?, hex(&span.to_ascii_lowercase())?, sampled)
+}
+
+/// `{trace id}:{span id}:{parent span id}:{flags}`, leading zeros left out, percent-encoded by some clients.
+fn jaeger(value: &str) -> Result<SpanContext, Malformed> {
+    let value = value.trim().to_ascii_lowercase().replace("%3a", ":");
+    let parts: Vec<&str> = value.split(':').collect();
+    let [trace, span, _, flags] = parts[..] else { return Err(Malformed) };
+    let short = |text: &str, longest: usize| !text.is_empty() && text.len() <= longest;
+    if !(short(trace, 32) && short(span, 16) && short(flags, 2)) {
+        return Err(Malformed);
+    }
+    context(hex(trace)?, hex(span)?, hex(flags)? & 1 == 1)
+}
+
+fn context(trace: u128, span: u128, sampled: bool) -> Result<SpanContext, Malformed> {
+    let (trace, span) = (TraceId::from_bytes(trace.to_be_bytes()), SpanId::from_bytes((span as u64).to_be_bytes()));
+    if trace == TraceId::INVALID || span == SpanId::INVALID {
+        return Err(Malformed);
+    }
+    let flags = TraceFlags::default().with_sampled(sampled);
+    Ok(SpanContext::new(trace, span, flags, true, TraceState::default()))
 }
 
 /// Lower-case hexadecimal only, as the specification has it; `u128::from_str_radix` would also take `+` and `A`.
@@ -122,6 +247,70 @@ mod tests {
         #[test]
         fn no_text_of_the_right_shape_panics(text in "[-0-9a-zA-Z+é\u{0}]{50,60}") {
             let _ = parse(&text, None);
+        }
+    }
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    fn from(formats: &[Format], headers: &[(&str, &str)]) -> Result<Option<SpanContext>, Malformed> {
+        let find = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        extract(formats, &find)
+    }
+
+    #[test]
+    fn each_format_is_read_in_every_form_it_has() {
+        let single = format!("{TRACE}-{SPAN}-1-05e3ac9a4f6e3b90");
+        let bare = format!("{TRACE}-{SPAN}");
+        let parent = format!("00-{TRACE}-{SPAN}-01");
+        let jaeger = format!("{}:{SPAN}:0:1", &TRACE[1..]);
+        let encoded = jaeger.replace(':', "%3A");
+        let cases: [(Format, &[(&str, &str)]); 7] = [
+            (Format::TraceContext, &[("traceparent", &parent)]),
+            (Format::B3, &[("b3", &single)]),
+            (Format::B3, &[("b3", &bare)]),
+            (Format::B3, &[("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")]),
+            (Format::B3, &[("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-flags", "1")]),
+            (Format::Jaeger, &[("uber-trace-id", &jaeger)]),
+            (Format::Jaeger, &[("uber-trace-id", &encoded)]),
+        ];
+        for (format, headers) in cases {
+            let context = from(&[format], headers).unwrap().unwrap_or_else(|| panic!("{headers:?}"));
+            assert_eq!(context.trace_id().to_string(), TRACE, "{headers:?}");
+            assert_eq!(context.span_id().to_string(), SPAN, "{headers:?}");
+            assert!(context.is_sampled() && context.is_remote(), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_b3_trace_id_is_filled_with_zeros_in_front() {
+        let context = from(&[Format::B3], &[("b3", "8448eb211c80319c-b7ad6b7169203331-0")]).unwrap().unwrap();
+        assert_eq!(context.trace_id().to_string(), "00000000000000008448eb211c80319c");
+        assert!(!context.is_sampled());
+    }
+
+    #[test]
+    fn a_b3_decision_alone_names_no_parent() {
+        assert_eq!(from(&[Format::B3], &[("b3", "0")]), Ok(None));
+    }
+
+    #[test]
+    fn the_last_format_that_can_be_read_counts() {
+        let parent = format!("00-{TRACE}-{SPAN}-01");
+        let headers = [("traceparent", parent.as_str()), ("uber-trace-id", "1:2:0:1"), ("b3", "nonsense")];
+        let formats = [Format::TraceContext, Format::Jaeger, Format::B3];
+        assert_eq!(from(&formats, &headers).unwrap().unwrap().span_id().to_string(), "0000000000000002");
+        assert_eq!(from(&[Format::B3], &headers), Err(Malformed));
+        assert_eq!(from(&[], &headers), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_of_another_format_panics(text in any::<String>(), shaped in "[-:0-9a-fA-F%é]{0,80}") {
+            for value in [text, shaped] {
+                let _ = extract(&[Format::B3, Format::Jaeger], &|_| Some(value.clone()));
+                let _ = extract(&[Format::B3, Format::Jaeger], &|name| (name != B3).then(|| value.clone()));
+            }
         }
     }
 

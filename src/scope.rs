@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use crate::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
-use parking_lot::Mutex;
 
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
@@ -58,8 +58,8 @@ enum Served {
     Requests,
     /// Somebody else's span that is still open: it takes the events itself, and our compile spans are its children.
     LiveSpan,
-    /// Nobody: the stall itself is the root span.
-    Nobody,
+    /// The stall itself is the span: a root span, or a child of a span that takes nothing.
+    Stall,
 }
 
 impl Inner {
@@ -84,7 +84,12 @@ struct State {
     identities: Vec<SpanContext>,
     events: Vec<Arc<CompileEvent>>,
     dropped_events: u32,
+    /// Child spans of each request so far.
+    own_spans: usize,
     summary: Summary,
+    /// Whether a live span has been given the summary, and been marked as failed.
+    told: bool,
+    failed: bool,
     ended: bool,
 }
 
@@ -99,6 +104,11 @@ impl Operation {
     /// One that nests in `parent`, if that is given.
     pub fn new(parent: Option<Arc<Operation>>) -> Arc<Self> {
         Arc::new(Operation { spans: OnceLock::new(), parent })
+    }
+
+    /// The span id under which its children stand, if it has any and one request waits.
+    pub fn span_id(&self) -> Option<SpanId> {
+        self.spans.get()?.first().copied()
     }
 }
 
@@ -116,6 +126,9 @@ pub struct Stall<'a> {
 }
 
 impl Scope {
+    /// Child spans of one request: as many as a span has events by default. A storm is told by its summary.
+    const OWN_SPANS: usize = 128;
+
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
     pub fn new(mut options: ScopeOptions, limit: usize) -> Self {
         let batch = options.requests.len();
@@ -138,7 +151,18 @@ impl Scope {
             requests: vec![Request::default()],
             started,
         };
-        Scope(Arc::new(Inner::new(options, Served::Nobody, 0)))
+        Scope(Arc::new(Inner::new(options, Served::Stall, 0)))
+    }
+
+    /// A scope for a stall under a span that takes nothing any more, or is in another process. `id` is the stall's
+    /// own, if it has been given away already.
+    pub fn under(parent: SpanContext, id: Option<SpanId>, started: UnixNanos) -> Self {
+        let mut options = Self::orphan(started).0.options.clone();
+        let identity = id.map(|id| with_span_id(&parent, Some(&id)));
+        options.requests = vec![Request { parent: Some(parent), attributes: Attributes::new() }];
+        let inner = Inner::new(options, Served::Stall, 0);
+        inner.state.lock().identities.extend(identity);
+        Scope(Arc::new(inner))
     }
 
     /// A scope for a span that somebody else has opened and will end.
@@ -154,15 +178,12 @@ impl Scope {
     pub fn reopened(&self, started: UnixNanos) -> Self {
         let options = ScopeOptions { started, ..self.0.options.clone() };
         let inner = Inner::new(options, self.0.served, self.0.omitted);
-        if self.0.served == Served::LiveSpan {
-            inner.state.lock().identities = self.0.state.lock().identities.clone();
-        }
         Scope(Arc::new(inner))
     }
 
-    /// Whether nobody is served.
+    /// Whether the stall itself is the span.
     pub fn is_orphan(&self) -> bool {
-        self.0.served == Served::Nobody
+        self.0.served == Served::Stall
     }
 
     /// Who is served, if the span is somebody else's.
@@ -187,12 +208,34 @@ impl Scope {
 
     /// How many requests wait, those beyond the limit included.
     pub fn waiting(&self) -> usize {
-        if self.is_orphan() { 0 } else { self.0.options.requests.len() + self.0.omitted }
+        let requests = &self.0.options.requests;
+        match self.0.served {
+            Served::Stall => requests.iter().filter(|request| request.parent.is_some()).count(),
+            _ => requests.len() + self.0.omitted,
+        }
     }
 
-    /// What the stalls so far come to, for a span that is somebody else's.
-    pub fn summary(&self) -> Attributes {
-        self.0.state.lock().summary.attributes()
+    /// What the stalls so far come to, for a span that is somebody else's. True: nobody has asked before.
+    pub(crate) fn summary(&self) -> (Attributes, bool) {
+        let mut state = self.0.state.lock();
+        let first = !std::mem::replace(&mut state.told, true);
+        (state.summary.attributes(), first)
+    }
+
+    /// Notes that a live span is being marked as failed. True: for the first time.
+    pub(crate) fn note_failed(&self) -> bool {
+        !std::mem::replace(&mut self.0.state.lock().failed, true)
+    }
+
+    /// Counts a stall that another scope keeps.
+    pub(crate) fn count(&self, event: &CompileEvent) {
+        self.0.state.lock().summary.add(event);
+    }
+
+    /// Counts time that came after such a stall.
+    pub(crate) fn count_longer(&self, event: &CompileEvent, by: Duration) {
+        let ended = event.ended();
+        self.0.state.lock().summary.stall(ended, ended.saturating_add(nanos(by)));
     }
 
     /// The stalls so far, as many as a span may have events.
@@ -205,6 +248,16 @@ impl Scope {
         self.0.state.lock().identities.iter().filter(|identity| !identity.is_sampled()).count()
     }
 
+    /// The span of each request, from the first stall on.
+    pub fn identities(&self) -> Vec<SpanContext> {
+        self.0.state.lock().identities.clone()
+    }
+
+    /// Events that did not fit.
+    pub fn dropped_events(&self) -> u32 {
+        self.0.state.lock().dropped_events
+    }
+
     /// How many requests are beyond the limit.
     pub fn omitted(&self) -> usize {
         self.0.omitted
@@ -215,10 +268,16 @@ impl Scope {
         let mut state = self.0.state.lock();
         self.identify(&mut state, identify);
         state.summary.add(&stall.event);
-        let wanted = stall.own_span && state.events.len() < limits.events;
-        if state.events.len() < limits.events {
+        let wanted = stall.own_span && state.own_spans < Self::OWN_SPANS;
+        state.own_spans += usize::from(wanted);
+        // The summary of what does not fit takes the place of the last one that did.
+        let room = limits.events.saturating_sub(usize::from(state.dropped_events > 0));
+        if state.events.len() < room {
             state.events.push(Arc::clone(&stall.event));
         } else {
+            if state.dropped_events == 0 && state.events.pop().is_some() {
+                state.dropped_events += 1;
+            }
             state.dropped_events += 1;
         }
         if !wanted {
@@ -244,7 +303,7 @@ impl Scope {
                 started: stall.event.started,
                 ended: stall.event.ended(),
                 attributes: attributes.clone(),
-                events: Vec::new(),
+                events: Arc::default(),
                 dropped_events: 0,
                 status: status(stall.event.failure.as_ref()),
             })
@@ -252,12 +311,9 @@ impl Scope {
     }
 
     /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
-    /// stage's spans.
+    /// stage's spans. Where the spans have left, they stay as they are, and the stage's own span tells of it alone.
     pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
         let mut state = self.0.state.lock();
-        if state.ended {
-            return Vec::new();
-        }
         if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
             let longer = Arc::make_mut(known);
             longer.stages.push(crate::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
@@ -279,7 +335,7 @@ impl Scope {
                 started: ended,
                 ended: ended.saturating_add(nanos(by)),
                 attributes: attributes.clone(),
-                events: Vec::new(),
+                events: Arc::default(),
                 dropped_events: 0,
                 status: Status::Unset,
             })
@@ -298,17 +354,15 @@ impl Scope {
 
     fn end(&self, ended: UnixNanos, failure: Option<&Failure>, limits: &Limits) -> Vec<Span> {
         let mut state = self.0.state.lock();
-        if state.ended || state.summary.count() == 0 {
+        // A live span is ended by its owner, and may stall again before that, even after an error.
+        if state.ended || state.summary.count() == 0 || self.0.served == Served::LiveSpan {
             return Vec::new();
         }
         state.ended = true;
-        if self.0.served == Served::LiveSpan {
-            return Vec::new();
-        }
         let options = &self.0.options;
         let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
         let ended = ended.max(latest).max(options.started);
-        let events = self.events(&mut state, failure, ended, limits);
+        let events = Arc::new(self.events(&mut state, failure, ended, limits));
         let mut common = state.summary.attributes();
         let own = state.events.iter().find(|event| event.ended() == latest).filter(|_| self.is_orphan());
         if let Some(event) = own {
@@ -332,7 +386,7 @@ impl Scope {
                     started: options.started,
                     ended,
                     attributes,
-                    events: events.clone(),
+                    events: Arc::clone(&events),
                     dropped_events: state.dropped_events,
                     status: status(failed),
                 }
@@ -357,9 +411,15 @@ impl Scope {
                 attributes: event.attributes(),
             })
             .collect();
-        if let Some(failure) = failure {
-            events.push(exception(failure, ended));
+        let exception = failure.map(|failure| exception(failure, ended));
+        let summarized = state.dropped_events > 0 && limits.events > 0;
+        let room = limits.events.saturating_sub(usize::from(exception.is_some()) + usize::from(summarized));
+        state.dropped_events += events.len().saturating_sub(room) as u32;
+        events.truncate(room);
+        if summarized {
+            events.push(summary(state, ended));
         }
+        events.extend(exception.filter(|_| limits.events > 0));
         for event in &mut events {
             limits.apply_to_event(&mut event.attributes);
         }
@@ -383,6 +443,14 @@ impl Scope {
                 .collect()
         })
     }
+}
+
+/// Stands for the events that did not fit.
+fn summary(state: &State, time: UnixNanos) -> SpanEvent {
+    let mut attributes = Attributes::new();
+    attributes.int(attribute::EVENTS_OMITTED, i64::from(state.dropped_events));
+    attributes.extend(&state.summary.attributes());
+    SpanEvent { name: Cow::Borrowed(name::SUMMARY), time, attributes }
 }
 
 /// OpenTelemetry's `exception` event.

@@ -7,6 +7,9 @@
 /// Instrumentation scope of everything we send.
 pub const SCOPE_NAME: &str = "jitspan";
 
+/// Values of `jit.runtime`: what our own hooks watch. The metrics of each begin at 0.
+pub const RUNTIMES: &[&str] = &["triton", "cutedsl"];
+
 /// Names of span events, of the compile's own spans, and of log-based events.
 pub mod event {
     /// A kernel was compiled, or failed to compile.
@@ -131,4 +134,72 @@ pub mod attribute {
     pub const THREAD_ID: &str = "thread.id";
     /// OpenTelemetry: name of the thread that waited.
     pub const THREAD_NAME: &str = "thread.name";
+}
+
+/// Attributes of the resource: who sends.
+pub mod resource {
+    /// OpenTelemetry: the service.
+    pub const SERVICE_NAME: &str = "service.name";
+    /// OpenTelemetry: this process of the service. Without it two ranks hide each other's metrics.
+    pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+    /// OpenTelemetry: id of the process.
+    pub const PROCESS_PID: &str = "process.pid";
+    /// OpenTelemetry: file name of the program.
+    pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+    /// OpenTelemetry: `cpython`, ...
+    pub const PROCESS_RUNTIME_NAME: &str = "process.runtime.name";
+    /// OpenTelemetry: the version of that.
+    pub const PROCESS_RUNTIME_VERSION: &str = "process.runtime.version";
+    /// OpenTelemetry: name of the machine.
+    pub const HOST_NAME: &str = "host.name";
+    /// OpenTelemetry: `amd64`, `arm64`, ...
+    pub const HOST_ARCH: &str = "host.arch";
+    /// OpenTelemetry: `linux`, ...
+    pub const OS_TYPE: &str = "os.type";
+    /// OpenTelemetry: what made the telemetry.
+    pub const SDK_NAME: &str = "telemetry.sdk.name";
+    /// OpenTelemetry: the language of that.
+    pub const SDK_LANGUAGE: &str = "telemetry.sdk.language";
+    /// OpenTelemetry: the version of that.
+    pub const SDK_VERSION: &str = "telemetry.sdk.version";
+}
+
+/// Metrics. Counters begin at 0 when the monitor is armed, for every runtime that is watched: the first compile is
+/// then an increase, which Prometheus would not see in a series that begins with 1.
+///
+/// That is why no kernel's name is on the histograms and on `jit.compile.count`: nearly every compile is the first
+/// of its kernel. Which kernels cost how much says `jit.kernel.time`, of which the value itself is read.
+pub mod metric {
+    /// Histogram, s: compiles. By runtime and cache result, and by `error.type` if it failed.
+    pub const COMPILE_DURATION: &str = "jit.compile.duration";
+    /// Histogram, s: autotunes. By runtime, and by `error.type` if it failed.
+    pub const AUTOTUNE_DURATION: &str = "jit.autotune.duration";
+    /// Counter, {compile}: by runtime and cause.
+    pub const COMPILE_COUNT: &str = "jit.compile.count";
+    /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
+    pub const LOAD_COUNT: &str = "jit.load.count";
+    /// Counter, s: time lost to compiles and autotunes. By runtime and kernel, in a bounded number of series.
+    pub const KERNEL_TIME: &str = "jit.kernel.time";
+    /// Counter, {request}: requests that waited for at least one compile.
+    pub const REQUEST_STALLED: &str = "jit.request.stalled";
+    /// Counter, {event}: compiles, autotunes and loads that were seen while armed.
+    pub const EVENTS_RECORDED: &str = "jitspan.events.recorded";
+    /// Counter, {event}: events that did not fit on their span. They are in its summary.
+    pub const EVENTS_DROPPED: &str = "jitspan.events.dropped";
+    /// Counter, {span}: handed to the exporter.
+    pub const SPANS_RECORDED: &str = "jitspan.spans.recorded";
+    /// Counter, {span}: taken by the collector.
+    pub const SPANS_EXPORTED: &str = "jitspan.spans.exported";
+    /// Counter, {span}: dropped, by reason.
+    pub const SPANS_DROPPED: &str = "jitspan.spans.dropped";
+    /// Counter, {record}: log-based events handed to the exporter.
+    pub const LOGS_RECORDED: &str = "jitspan.logs.recorded";
+    /// Counter, {record}: log-based events taken by the collector.
+    pub const LOGS_EXPORTED: &str = "jitspan.logs.exported";
+    /// Counter, {record}: log-based events dropped, by reason.
+    pub const LOGS_DROPPED: &str = "jitspan.logs.dropped";
+    /// String attribute: why something was dropped.
+    pub const REASON: &str = "jitspan.reason";
+    /// OpenTelemetry, bool attribute: the series that stands for all that did not get one of their own.
+    pub const OVERFLOW: &str = "otel.metric.overflow";
 }

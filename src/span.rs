@@ -1,12 +1,14 @@
 //! The span that leaves us: finished, complete, bounded. Plain data, ready for any sink.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use opentelemetry::trace::{SpanContext, SpanId};
 use serde::Serialize;
 
 use crate::attribute::Attributes;
 use crate::event::UnixNanos;
+use crate::semconv::event::EXCEPTION;
 
 /// How the span ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -47,7 +49,9 @@ pub struct Span {
     /// Attributes.
     pub attributes: Attributes,
     /// Events, in the order they began.
-    pub events: Vec<SpanEvent>,
+    ///
+    /// Shared: the requests of a batch waited for the same compiles, and 128 copies of 128 events are no small thing.
+    pub events: Arc<Vec<SpanEvent>>,
     /// Events that the limit took away.
     pub dropped_events: u32,
     /// How it ended.
@@ -55,14 +59,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// Bytes it holds, roughly: what a queue counts against its bound.
-    pub fn size(&self) -> usize {
-        let events: usize = self.events.iter().map(|event| event.attributes.size() + event.name.len() + 32).sum();
-        self.attributes.size() + events + self.name.len() + 128
+    /// Takes away the events that go out as log-based ones instead. An exception stays: it is why the span failed.
+    pub fn without_jit_events(&mut self) {
+        if self.events.iter().any(|event| event.name != EXCEPTION) {
+            let kept = self.events.iter().filter(|event| event.name == EXCEPTION).cloned().collect();
+            self.events = Arc::new(kept);
+        }
+        self.dropped_events = 0;
     }
 }
 
-fn identity<S: serde::Serializer>(context: &SpanContext, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn identity<S: serde::Serializer>(context: &SpanContext, serializer: S) -> Result<S::Ok, S::Error> {
     let flags = context.trace_flags().to_u8();
     serializer.collect_str(&format_args!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()))
 }

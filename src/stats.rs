@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
@@ -44,7 +44,7 @@ counters! {
     RequestsUnsampled = "requests.not_sampled",
     /// Carriers whose trace context could not be read.
     CarriersMalformed = "carriers.malformed",
-    /// Spans handed to the exporter: exported, dropped or queued, each one of them.
+    /// Spans handed to an exporter (twice, if there are two): exported, dropped or queued, each one of them.
     SpansRecorded = "spans.recorded",
     /// Spans the collector took.
     SpansExported = "spans.exported",
@@ -62,10 +62,96 @@ counters! {
     DroppedShutdown = "spans.dropped.shutdown",
     /// Spans dropped: exporting is switched off.
     DroppedDisabled = "spans.dropped.disabled",
+    /// Log-based events handed to the exporter: exported, dropped or queued, each one of them.
+    LogsRecorded = "logs.recorded",
+    /// Log-based events the collector took.
+    LogsExported = "logs.exported",
+    /// Log-based events dropped: the queue was full.
+    LogsQueueFull = "logs.dropped.queue_full",
+    /// Log-based events dropped: the collector refused them for good.
+    LogsRefused = "logs.dropped.refused",
+    /// Log-based events dropped: the collector took their message but not them.
+    LogsRejected = "logs.dropped.rejected",
+    /// Log-based events dropped: no collector could be reached in time.
+    LogsUnreachable = "logs.dropped.unreachable",
+    /// Log-based events dropped: one alone is larger than a message may be.
+    LogsTooLarge = "logs.dropped.too_large",
+    /// Log-based events dropped: they came after the shutdown, or the process ended before they were sent.
+    LogsShutdown = "logs.dropped.shutdown",
+    /// Log-based events dropped: exporting is switched off.
+    LogsDisabled = "logs.dropped.disabled",
+    /// Messages of metrics the collector took. A later message tells all that an earlier one did, so none is kept.
+    MetricsExported = "metrics.exports",
+    /// Messages of metrics that did not reach the collector, or were refused.
+    MetricsFailed = "metrics.exports.failed",
     /// Errors raised in error mode.
     Raised = "errors.raised",
     /// Flushes that did not finish in time.
     FlushesLate = "flushes.late",
+}
+
+/// The books of one signal: `recorded` = `exported` + all the rest + what is queued.
+#[derive(Debug, Clone, Copy)]
+pub struct Ledger {
+    /// Handed to the exporter.
+    pub recorded: Counter,
+    /// Taken by the collector.
+    pub exported: Counter,
+    /// The queue was full.
+    pub queue_full: Counter,
+    /// Refused for good.
+    pub refused: Counter,
+    /// Left out of a message that was taken.
+    pub rejected: Counter,
+    /// No collector in time.
+    pub unreachable: Counter,
+    /// Larger than a message may be.
+    pub too_large: Counter,
+    /// Too late.
+    pub shutdown: Counter,
+    /// Exporting is switched off.
+    pub disabled: Counter,
+}
+
+impl Ledger {
+    /// Of spans.
+    pub const SPANS: Ledger = Ledger {
+        recorded: Counter::SpansRecorded,
+        exported: Counter::SpansExported,
+        queue_full: Counter::DroppedQueueFull,
+        refused: Counter::DroppedRefused,
+        rejected: Counter::DroppedRejected,
+        unreachable: Counter::DroppedUnreachable,
+        too_large: Counter::DroppedTooLarge,
+        shutdown: Counter::DroppedShutdown,
+        disabled: Counter::DroppedDisabled,
+    };
+
+    /// Of log-based events.
+    pub const LOGS: Ledger = Ledger {
+        recorded: Counter::LogsRecorded,
+        exported: Counter::LogsExported,
+        queue_full: Counter::LogsQueueFull,
+        refused: Counter::LogsRefused,
+        rejected: Counter::LogsRejected,
+        unreachable: Counter::LogsUnreachable,
+        too_large: Counter::LogsTooLarge,
+        shutdown: Counter::LogsShutdown,
+        disabled: Counter::LogsDisabled,
+    };
+
+    /// What was dropped, each with the word for its reason.
+    pub const fn dropped(&self) -> [(&'static str, Counter); 7] {
+        [
+            ("queue_full", self.queue_full),
+            ("refused", self.refused),
+            ("rejected", self.rejected),
+            ("unreachable", self.unreachable),
+            ("too_large", self.too_large),
+            ("shutdown", self.shutdown),
+            ("disabled", self.disabled),
+        ]
+    }
 }
 
 /// Counters of one process.

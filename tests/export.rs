@@ -9,6 +9,7 @@ use std::time::Duration;
 use jitspan::attribute::Attributes;
 use jitspan::config::{Config, Mode, Settings};
 use jitspan::monitor::Place;
+use jitspan::resource::SharedResource;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::sink::Sink;
 use jitspan::sink::otlp::OtlpSink;
@@ -28,8 +29,8 @@ fn config(mode: Mode, variables: &[(&str, String)]) -> Config {
 fn monitor(config: Config) -> Monitor {
     let stats = Arc::new(Stats::default());
     let endpoint = config.traces.otlp.clone().unwrap();
-    let resource = Arc::new(Resource::default());
-    let sink = OtlpSink::new(endpoint, config.batch.clone(), resource, Arc::clone(&stats));
+    let resource = Arc::new(SharedResource::from(Resource::default()));
+    let sink = OtlpSink::spans(endpoint, config.batch.clone(), resource, Arc::clone(&stats));
     Monitor::new(Arc::new(config), Arc::new(Fixed::default()), vec![Box::new(sink) as Box<dyn Sink>], stats)
 }
 

@@ -1,13 +1,18 @@
 //! What the user said (environment, arguments) becomes what we run with. The only place that can fail.
 
+mod describe;
 mod otlp;
+mod propagators;
 mod read;
 mod resource;
 mod sampler;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use describe::Described;
 pub use otlp::{Compression, Endpoint, Protocol, Signal, TlsFiles};
+pub use propagators::Propagators;
 pub use read::{ConfigError, Variables};
 pub use resource::Resource;
 pub use sampler::Sampler;
@@ -90,7 +95,16 @@ pub struct Batch {
     pub queue_bytes: usize,
     /// Spans in one message.
     pub size: usize,
-    /// Longest time for one batch, retries and all.
+    /// Longest time of one attempt to send a batch. A batch that ran out of it is tried again.
+    pub timeout: Duration,
+}
+
+/// `OTEL_METRIC_EXPORT_*`: how often metrics are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interval {
+    /// Between two exports.
+    pub every: Duration,
+    /// Longest time of one.
     pub timeout: Duration,
 }
 
@@ -115,8 +129,11 @@ pub struct Config {
     pub disabled: bool,
     /// Where spans go.
     pub traces: Exporters,
-    /// Where metrics go.
+    /// Where metrics go. Nowhere, unless a variable speaks of metrics or of a collector for everything: they are sent
+    /// without a compile having happened, and a process that nobody set up must not call an address every minute.
     pub metrics: Exporters,
+    /// How often metrics are sent.
+    pub interval: Interval,
     /// Where log-based events go.
     pub logs: Exporters,
     /// How finished spans wait.
@@ -127,6 +144,10 @@ pub struct Config {
     pub sampler: Sampler,
     /// Who we are.
     pub resource: Resource,
+    /// In which headers a trace context is looked for.
+    pub propagators: Propagators,
+    /// The variables that were set.
+    given: BTreeSet<String>,
 }
 
 impl Config {
@@ -138,7 +159,7 @@ impl Config {
         let variables = &Variables::new(lookup);
         let switched_off = variables.flag("JITSPAN")? == Some(false);
         let disabled = variables.flag("OTEL_SDK_DISABLED")?.unwrap_or(false) || switched_off;
-        Ok(Config {
+        let mut config = Config {
             mode: mode(variables)?.unwrap_or(settings.mode),
             verbose: variables.flag("JITSPAN_VERBOSE")?.unwrap_or(settings.verbose),
             error_on: variables
@@ -150,13 +171,18 @@ impl Config {
             max_requests: variables.count("JITSPAN_MAX_REQUESTS", 1)?.unwrap_or(128),
             disabled,
             traces: exporters(Signal::Traces, variables)?,
-            metrics: exporters(Signal::Metrics, variables)?,
+            metrics: metrics(variables)?,
+            interval: interval(variables)?,
             logs: exporters(Signal::Logs, variables)?,
             batch: batch(variables)?,
             limits: limits(variables)?,
             sampler: Sampler::resolve(variables)?,
             resource: Resource::resolve(variables)?,
-        })
+            propagators: Propagators::resolve(variables)?,
+            given: BTreeSet::new(),
+        };
+        config.given = variables.given();
+        Ok(config)
     }
 
     /// Resolves `settings` and this process's environment.
@@ -201,6 +227,22 @@ fn exporters(signal: Signal, variables: &Variables<'_>) -> Result<Exporters, Con
     }
     let otlp = has("otlp").then(|| Endpoint::resolve(signal, variables)).transpose()?;
     Ok(Exporters { otlp, console: has("console") })
+}
+
+fn metrics(variables: &Variables<'_>) -> Result<Exporters, ConfigError> {
+    let resolved = exporters(Signal::Metrics, variables)?;
+    let wanted = ["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"];
+    let wanted = wanted.into_iter().any(|variable| variables.text(variable).is_some());
+    Ok(if wanted { resolved } else { Exporters::default() })
+}
+
+fn interval(variables: &Variables<'_>) -> Result<Interval, ConfigError> {
+    let every = variables.milliseconds("OTEL_METRIC_EXPORT_INTERVAL")?.unwrap_or(Duration::from_secs(60));
+    Ok(Interval {
+        // An interval of nothing would send without a pause.
+        every: every.max(Duration::from_millis(100)),
+        timeout: variables.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
+    })
 }
 
 fn batch(variables: &Variables<'_>) -> Result<Batch, ConfigError> {

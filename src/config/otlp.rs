@@ -38,6 +38,15 @@ impl Signal {
             Signal::Logs => "v1/logs",
         }
     }
+
+    /// The gRPC method.
+    pub fn grpc_path(self) -> &'static str {
+        match self {
+            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
 }
 
 /// How bytes travel.

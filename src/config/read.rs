@@ -1,5 +1,7 @@
 //! Reads one variable as one type. An empty value is an unset one, as the OpenTelemetry specification says.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,22 +18,32 @@ pub struct ConfigError {
     pub accepted: String,
 }
 
-/// The environment, as a function: a test passes a table.
+/// The environment, as a function: a test passes a table. Remembers which variables were asked for and were set.
 pub struct Variables<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    given: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Variables<'a> {
     /// Variables that `lookup` knows.
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Variables { lookup }
+        Variables { lookup, given: RefCell::default() }
     }
 
     /// The text, without blanks around it; None if unset or empty.
     pub fn text(&self, variable: &str) -> Option<String> {
         let value = (self.lookup)(variable)?;
         let value = value.trim();
-        (!value.is_empty()).then(|| value.to_owned())
+        if value.is_empty() {
+            return None;
+        }
+        self.given.borrow_mut().insert(variable.to_owned());
+        Some(value.to_owned())
+    }
+
+    /// The variables that were asked for and were set.
+    pub fn given(&self) -> BTreeSet<String> {
+        self.given.borrow().clone()
     }
 
     /// A truth value: `true` or `false` in any case as OpenTelemetry has it, and `1`, `0`, `on`, `off`, `yes`, `no`.

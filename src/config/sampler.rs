@@ -1,5 +1,7 @@
 //! `OTEL_TRACES_SAMPLER`: which traces are kept. A request's own `sampled` flag decides, unless told otherwise.
 
+use std::fmt;
+
 use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::read::{ConfigError, Variables, wrong};
@@ -53,6 +55,18 @@ impl Sampler {
                 let random = u128::from_be_bytes(trace_id.to_bytes()) as u64 & 0x00ff_ffff_ffff_ffff;
                 (random as f64) < self.ratio * (1u64 << 56) as f64
             }
+        }
+    }
+}
+
+/// As the variable would say it.
+impl fmt::Display for Sampler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.parent_based { "parentbased_" } else { "" };
+        match self.ratio {
+            ratio if ratio >= 1.0 => write!(formatter, "{prefix}always_on"),
+            ratio if ratio <= 0.0 => write!(formatter, "{prefix}always_off"),
+            ratio => write!(formatter, "{prefix}traceidratio({ratio})"),
         }
     }
 }

@@ -7,8 +7,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{arming, hooks};
+use super::{arming, hooks, status};
 use crate::config::{Mode, Settings};
+use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -58,7 +59,7 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
 
 /// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
 ///
-/// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, whenever nothing is being sent.
+/// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
 #[pyfunction]
 #[pyo3(signature = () -> "dict[str, int | str | None]")]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -68,6 +69,7 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         to.set_item(name, count)?;
     }
     to.set_item("spans.queued", monitor.queued())?;
+    to.set_item("logs.queued", monitor.queued_logs())?;
     to.set_item("export.last_error", monitor.stats().export_error())?;
     Ok(to)
 }
@@ -81,5 +83,9 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Some(arguments) => arguments,
         None => py.import("sys")?.getattr("argv")?.extract()?,
     };
-    Ok(py.detach(|| crate::view::main(arguments)))
+    match crate::view::cli::parse(arguments) {
+        Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
+        Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
+        Err(exit_code) => Ok(exit_code),
+    }
 }

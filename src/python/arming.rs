@@ -3,8 +3,9 @@
 
 use pyo3::prelude::*;
 
-use super::{hooks, lifetime, report};
+use super::{hooks, lifetime, report, resource};
 use crate::config::{Config, ConfigError, Settings};
+use crate::semconv;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
 /// `OTEL_SDK_DISABLED=true`), and nothing was done.
@@ -42,7 +43,8 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let sending = if config.disabled { ", sending nothing" } else { "" };
     let (mode, verbose) = (config.mode.word(), config.verbose);
     let text = format!("Kernel JIT monitor activated (mode={mode}, verbose={verbose}{sending})");
-    py.detach(|| crate::install(config));
+    resource::adopt(py);
+    py.detach(|| crate::install_for(config, semconv::RUNTIMES));
     report::forget();
     lifetime::watch_exit(py);
     if hooks::are_active() {

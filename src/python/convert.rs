@@ -8,7 +8,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, Py
 
 use super::guard::fault;
 use crate::attribute::{Attributes, Value, bounded};
-use crate::propagation::{Malformed, TRACEPARENT, TRACESTATE, parse};
+use crate::propagation::{Format, HEADERS, Malformed, TRACESTATE, extract, parse};
 
 /// Characters of one value, before the limits of the span.
 const TEXT: usize = 8192;
@@ -38,6 +38,23 @@ pub fn value(any: &Bound<'_, PyAny>) -> Value {
         return Value::List(tuple.iter().take(128).map(|item| value(&item)).collect());
     }
     Value::from(text(any))
+}
+
+/// A value as Python has it. A list becomes texts: opentelemetry-python refuses one whose items differ in type.
+pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
+        Value::Int(number) => number.into_pyobject(py)?.into_any(),
+        Value::Double(number) => number.into_pyobject(py)?.into_any(),
+        Value::Text(text) => PyString::new(py, text).into_any(),
+        Value::List(values) => {
+            let texts = values.iter().map(|value| match value {
+                Value::Text(text) => text.clone().into_owned(),
+                other => serde_json::to_string(other).unwrap_or_default(),
+            });
+            texts.collect::<Vec<_>>().into_pyobject(py)?.into_any()
+        }
+    })
 }
 
 /// A mapping as attributes. What is not a mapping gives none.
@@ -128,8 +145,8 @@ pub fn get_text(any: &Bound<'_, PyAny>, name: &str) -> Option<String> {
     get(any, name)?.cast::<PyString>().ok().map(|text| bounded(&text.to_string_lossy(), TEXT).into_owned())
 }
 
-/// The span context in a carrier: HTTP headers as a mapping or as pairs (names in any case, text or bytes), or a
-/// `traceparent` text. Nothing there: Ok(None).
+/// The span context in a carrier: HTTP headers as a mapping or as pairs (names in any case, text or bytes), in the
+/// formats that `OTEL_PROPAGATORS` names; or a `traceparent` text. Nothing there: Ok(None).
 pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed> {
     if any.is_none() {
         return Ok(None);
@@ -141,20 +158,27 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
         Ok(items) => items.call0().map_err(|_| Malformed)?,
         Err(_) => any.clone(),
     };
-    let (mut parent, mut state) = (None, Vec::new());
+    let mut found: Vec<(&str, String)> = Vec::new();
     for pair in items.try_iter().map_err(|_| Malformed)? {
         let Ok((name, value)) = pair.and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()) else {
             continue;
         };
-        match text(&name).to_ascii_lowercase().as_str() {
-            TRACEPARENT => parent = parent.or(Some(text(&first(value)))),
-            TRACESTATE => state.push(text(&first(value))),
-            _ => {}
+        let name = text(&name).to_ascii_lowercase();
+        if let Some(known) = HEADERS.into_iter().find(|known| *known == name) {
+            found.push((known, text(&first(value))));
         }
     }
-    match parent {
-        None => Ok(None),
-        Some(parent) => parse(&parent, Some(&state.join(","))).map(Some),
+    let header = |name: &str| {
+        let mut values = found.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        match name {
+            // The only one that may stand in several headers, which then are one list.
+            TRACESTATE => Some(values.collect::<Vec<_>>().join(",")).filter(|value| !value.is_empty()),
+            _ => values.next().map(str::to_owned),
+        }
+    };
+    match crate::monitor() {
+        Some(monitor) => extract(&monitor.config().propagators.0, &header),
+        None => extract(&[Format::TraceContext], &header),
     }
 }
 

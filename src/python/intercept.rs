@@ -12,11 +12,19 @@ pub use super::interceptor::{After, Call, Interceptor, Outcome, Watch};
 struct Standing {
     owner: Owner,
     name: String,
+    access: Access,
     /// What was put there: the interceptor, or the `staticmethod`/`classmethod` that holds it.
     ours: Py<PyAny>,
     interceptor: Option<Py<Interceptor>>,
     /// None: the owner had none of its own; it was inherited, or came from its class.
     found: Option<Py<PyAny>>,
+}
+
+/// How a place is reached.
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Attribute,
+    Item,
 }
 
 enum Owner {
@@ -148,9 +156,23 @@ impl Standings {
         if !owner.hasattr(name)? {
             return Ok(false);
         }
-        let found = owner.getattr(name).ok();
+        let found = own(owner, name);
         self.stand(Owner::Kept(owner.clone().unbind()), owner, name, value.unbind(), None, found)?;
         Ok(true)
+    }
+
+    /// Sets `mapping[key]` to a plain value.
+    ///
+    /// # Errors
+    /// The mapping does not let itself be changed.
+    pub fn set_item(&self, mapping: &Bound<'_, PyAny>, key: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
+        let found = mapping.get_item(key).ok().map(Bound::unbind);
+        mapping.set_item(key, &value)?;
+        let (owner, name) = (Owner::Kept(mapping.clone().unbind()), key.to_owned());
+        let ours = value.unbind();
+        let standing = Standing { owner, name, access: Access::Item, ours, interceptor: None, found };
+        self.standing.lock().push(standing);
+        Ok(())
     }
 
     fn stand(
@@ -164,7 +186,8 @@ impl Standings {
     ) -> PyResult<()> {
         owner.setattr(name, &ours)?;
         let found = found.map(Bound::unbind);
-        self.standing.lock().push(Standing { owner: keep, name: name.to_owned(), ours, interceptor, found });
+        let (name, access) = (name.to_owned(), Access::Attribute);
+        self.standing.lock().push(Standing { owner: keep, name, access, ours, interceptor, found });
         Ok(())
     }
 
@@ -215,6 +238,13 @@ impl Standings {
 impl Standing {
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let Some(owner) = self.owner.get(py) else { return Ok(()) };
+        if self.access == Access::Item {
+            return match &self.found {
+                _ if !owner.get_item(&*self.name).is_ok_and(|now| now.eq(&self.ours).unwrap_or(false)) => Ok(()),
+                Some(found) => owner.set_item(&*self.name, found),
+                None => owner.del_item(&*self.name),
+            };
+        }
         let still = match own(&owner, &self.name) {
             Some(now) => now.is(&self.ours),
             // Set through a property (Triton's knobs): compare what reading gives.

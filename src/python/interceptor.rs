@@ -63,7 +63,8 @@ enum Binding {
     Own,
 }
 
-/// Stands in front of a callable, or in a slot that may have been empty.
+// Stands in front of a callable, or in a slot that may have been empty.
+// Not a doc comment: Python would take it for the `__doc__` of what we stand in front of.
 #[pyclass(frozen, module = "jitspan", name = "Interceptor", weakref)]
 pub struct Interceptor {
     /// None: the slot was empty, and a call of it gives None.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
+use super::resource;
 use crate::process;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
@@ -19,6 +20,8 @@ pub fn watch_exit(py: Python<'_>) {
         return;
     }
     let _ = register(py);
+    // A provider may have been set since, and a forked child is told that what its parent knew is not its own.
+    resource::adopt(py);
 }
 
 fn register(py: Python<'_>) -> PyResult<()> {

@@ -3,6 +3,7 @@
 mod api;
 mod arming;
 mod convert;
+mod datadog_span;
 mod engines;
 mod guard;
 mod here;
@@ -11,9 +12,14 @@ mod intercept;
 mod interceptor;
 mod late;
 mod lifetime;
+mod local_root;
 mod operation;
+mod otel_span;
+mod provider_flush;
 mod report;
+mod resource;
 mod scope;
+mod status;
 
 use pyo3::prelude::*;
 
@@ -39,6 +45,8 @@ pub mod jitspan {
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::status::{RuntimeStatus, status};
 
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::guard::fault;
-use super::{UnexpectedCompileError, convert, lifetime, report, scope};
+use super::guard::{fault, guard};
+use super::{UnexpectedCompileError, convert, lifetime, otel_span, report, scope};
 use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
 
@@ -23,11 +23,19 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
     Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
 }
 
-/// Who waits: a jitspan scope, else a live span, else nobody.
+/// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
-    match scope::current(py) {
-        Ok(Some(scope)) => Place::Scope(scope.get().core(py)),
-        _ => crate::monitor::tracing_place(),
+    if let Ok(Some(scope)) = scope::current(py) {
+        return Place::Scope(scope.get().core(py));
+    }
+    let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
+    if let Place::Live(_) = python {
+        return python;
+    }
+    match (crate::monitor::tracing_place(), python) {
+        (Place::Live(span), _) => Place::Live(span),
+        (_, Place::Under(span)) => Place::Under(span),
+        (rust, _) => rust,
     }
 }
 
@@ -67,19 +75,13 @@ pub fn finish(
 
 fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
     let timeout = monitor.config().flush_timeout;
-    let live = recorded.live.clone();
-    py.detach(|| {
-        monitor.flush(timeout);
-    });
-    if let Some(live) = live {
-        live.flush(timeout);
-    }
+    py.detach(|| monitor.flush_with(recorded.live.as_ref(), timeout));
     UnexpectedCompileError::new_err(error.message.clone())
 }
 
 fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: &str) {
     let verbose = monitor.config().verbose;
-    match recorded.event.kind {
+    match recorded.event.severity() {
         Kind::Compile | Kind::Autotune => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::prelude::*;
 
-use crate::event::{CompileEvent, Detail};
+use crate::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
@@ -36,8 +36,7 @@ pub fn warn(py: Python<'_>, event: &CompileEvent, waiting: usize, specialization
     }
     let text = describe(event, waiting);
     if verbose {
-        let detail = event.detail.as_deref().map(verbose_detail).unwrap_or_default();
-        log(py, "warning", &format!("{text}{detail}"));
+        log(py, "warning", &format!("{text}{}", verbose_detail(event)));
         return;
     }
     let first = {
@@ -54,10 +53,14 @@ pub fn forget() {
     SEEN.lock().clear();
 }
 
-fn verbose_detail(detail: &Detail) -> String {
+fn verbose_detail(event: &CompileEvent) -> String {
+    let none = Detail::default();
+    let detail = event.detail.as_deref().unwrap_or(&none);
+    let options = (!event.options.is_empty()).then(|| assignments(&event.options));
     let parts = [
         ("constexprs", &detail.constexprs),
         ("signature", &detail.signature),
+        ("options", &options),
         ("key", &detail.key),
         ("stack", &detail.stack),
     ];

@@ -1,14 +1,16 @@
-//! `OTEL_TRACES_EXPORTER=console`: one JSON object a line on standard output.
+//! `OTEL_{TRACES,LOGS}_EXPORTER=console`: one JSON object a line on standard output.
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Sink;
+use serde::Serialize;
+
+use super::{Flushing, Sink};
+use crate::log::LogEvent;
 use crate::span::Span;
-use crate::stats::{Counter, Stats};
+use crate::stats::{Ledger, Stats};
 
-/// Writes each span as it comes.
+/// Writes each span or event as it comes.
 #[derive(Debug)]
 pub struct ConsoleSink {
     stats: Arc<Stats>,
@@ -19,22 +21,32 @@ impl ConsoleSink {
     pub fn new(stats: Arc<Stats>) -> Self {
         ConsoleSink { stats }
     }
+
+    fn write(&self, records: &[impl Serialize], ledger: &Ledger) {
+        self.stats.add(ledger.recorded, records.len());
+        let mut output = std::io::stdout().lock();
+        for record in records {
+            let written = serde_json::to_string(record).is_ok_and(|line| writeln!(output, "{line}").is_ok());
+            self.stats.add(if written { ledger.exported } else { ledger.refused }, 1);
+        }
+    }
 }
 
 impl Sink for ConsoleSink {
     fn export(&self, spans: Vec<Span>) {
-        let mut output = std::io::stdout().lock();
-        for span in spans {
-            let written = serde_json::to_string(&span).is_ok_and(|line| writeln!(output, "{line}").is_ok());
-            self.stats.add(if written { Counter::SpansExported } else { Counter::DroppedRefused }, 1);
-        }
+        self.write(&spans, &Ledger::SPANS);
     }
 
-    fn flush(&self, _timeout: Duration) -> bool {
-        std::io::stdout().flush().is_ok()
+    fn emit(&self, events: Vec<LogEvent>) {
+        self.write(&events, &Ledger::LOGS);
     }
 
-    fn shutdown(&self, timeout: Duration) -> bool {
-        self.flush(timeout)
+    fn flush(&self) -> Flushing {
+        let _ = std::io::stdout().flush();
+        Flushing::done()
+    }
+
+    fn shutdown(&self) -> Flushing {
+        self.flush()
     }
 }

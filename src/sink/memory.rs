@@ -1,34 +1,48 @@
 //! Keeps spans in memory, for tests of servers that use jitspan and for our own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::Sink;
+use super::{Flushing, Sink};
+use crate::lock::Mutex;
+use crate::log::LogEvent;
 use crate::span::Span;
 
 /// Keeps all it is given. A clone keeps them in the same place.
 #[derive(Debug, Clone, Default)]
-pub struct MemorySink(Arc<Mutex<Vec<Span>>>);
+pub struct MemorySink(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Vec<Span>,
+    events: Vec<LogEvent>,
+}
 
 impl MemorySink {
-    /// What it was given since the last call.
+    /// The spans it was given since the last call.
     pub fn take(&self) -> Vec<Span> {
-        std::mem::take(&mut *self.0.lock())
+        std::mem::take(&mut self.0.lock().spans)
+    }
+
+    /// The log-based events it was given since the last call.
+    pub fn take_events(&self) -> Vec<LogEvent> {
+        std::mem::take(&mut self.0.lock().events)
     }
 }
 
 impl Sink for MemorySink {
     fn export(&self, spans: Vec<Span>) {
-        self.0.lock().extend(spans);
+        self.0.lock().spans.extend(spans);
     }
 
-    fn flush(&self, _timeout: Duration) -> bool {
-        true
+    fn emit(&self, events: Vec<LogEvent>) {
+        self.0.lock().events.extend(events);
     }
 
-    fn shutdown(&self, _timeout: Duration) -> bool {
-        true
+    fn flush(&self) -> Flushing {
+        Flushing::done()
+    }
+
+    fn shutdown(&self) -> Flushing {
+        Flushing::done()
     }
 }

@@ -5,28 +5,65 @@ pub mod memory;
 pub mod otlp;
 pub mod tracing;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanContext;
 
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure};
+use crate::log::LogEvent;
 use crate::span::Span;
 
-/// Takes finished spans somewhere.
+/// Takes finished spans somewhere, or log-based events.
 pub trait Sink: Send + Sync {
     /// Takes them, or counts them as dropped.
     fn export(&self, spans: Vec<Span>);
 
-    /// Waits until everything taken so far has been dealt with. False: not within `timeout`.
-    fn flush(&self, timeout: Duration) -> bool;
+    /// Takes them, or counts them as dropped. A sink for spans alone is never given any.
+    fn emit(&self, events: Vec<LogEvent>) {
+        drop(events);
+    }
 
-    /// Flushes, and takes nothing from then on.
-    fn shutdown(&self, timeout: Duration) -> bool;
+    /// Begins to deal with everything taken so far.
+    fn flush(&self) -> Flushing;
 
-    /// Spans that wait.
+    /// The same, and takes nothing from then on. What is not dealt with at `deadline` is counted as dropped by
+    /// [`Sink::abandon`].
+    fn shutdown(&self) -> Flushing;
+
+    /// Gives up what a shutdown did not get rid of in time.
+    fn abandon(&self) {}
+
+    /// Spans or events that wait.
     fn queued(&self) -> usize {
         0
+    }
+}
+
+/// A flush that has begun. All sinks begin before any is waited for, so that a stuck one does not use up the time of
+/// the others.
+#[derive(Debug, Default)]
+pub struct Flushing(Option<Receiver<()>>);
+
+impl Flushing {
+    /// There was nothing to wait for.
+    pub fn done() -> Self {
+        Flushing(None)
+    }
+
+    /// Until something is received.
+    pub fn until(done: Receiver<()>) -> Self {
+        Flushing(Some(done))
+    }
+
+    /// Waits. False: not before `deadline`.
+    pub fn wait(self, deadline: Instant) -> bool {
+        match self.0 {
+            None => true,
+            Some(done) => done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok(),
+        }
     }
 }
 
@@ -34,10 +71,18 @@ pub trait Sink: Send + Sync {
 pub trait LiveSpan: Send + Sync {
     /// Its identity.
     fn context(&self) -> SpanContext;
-    /// Adds what happened, and the summary of all that happened on this span so far.
-    fn stalled(&self, event: &CompileEvent, summary: &Attributes);
-    /// Marks it as failed.
-    fn fail(&self, failure: &Failure);
-    /// Asks its SDK to send what it holds.
-    fn flush(&self, timeout: Duration);
+    /// Whether it still takes anything. Its owner may end it while a kernel compiles.
+    fn is_recording(&self) -> bool;
+    /// The outermost span of this process around it, if that is another one. A trace search matches on one span, and
+    /// people search for the server's.
+    fn root(&self) -> Option<Arc<dyn LiveSpan>>;
+    /// Adds what happened.
+    fn add(&self, event: &CompileEvent);
+    /// Sets the summary of all that happened so far. `first`: none has been set on this span yet.
+    fn summarise(&self, summary: &Attributes, first: bool);
+    /// Marks it as failed. `first`: we have not done so yet.
+    fn fail(&self, failure: &Failure, first: bool);
+    /// Asks its SDK to send what it holds, and returns at once. The receiver hears when that is done; None: the SDK
+    /// cannot be asked.
+    fn flush(&self, timeout: Duration) -> Option<Receiver<()>>;
 }

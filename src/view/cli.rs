@@ -28,6 +28,16 @@ pub struct Cli {
 pub enum Command {
     /// Receive OpenTelemetry traces and print those in which a request waited for a compile
     View(ViewArguments),
+    /// Show which runtimes are installed and can be watched, and the settings that the environment gives
+    Doctor(DoctorArguments),
+}
+
+/// What the user said to `jitspan doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What the user said to `jitspan view`.
@@ -190,8 +200,10 @@ mod tests {
     use super::*;
 
     fn view(arguments: &[&str]) -> Result<ViewArguments, u8> {
-        let Command::View(view) = parse(["jitspan", "view"].iter().chain(arguments).map(OsString::from))?;
-        Ok(view)
+        match parse(["jitspan", "view"].iter().chain(arguments).map(OsString::from))? {
+            Command::View(view) => Ok(view),
+            Command::Doctor(_) => Err(2),
+        }
     }
 
     fn color_of(config: &Config) -> bool {

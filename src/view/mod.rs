@@ -43,6 +43,10 @@ use viewer::{ViewError, Viewer};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match cli::parse(arguments) {
         Ok(Command::View(arguments)) => view(arguments),
+        Ok(Command::Doctor(_)) => {
+            say("doctor looks at Python packages: use the program of the Python package");
+            1
+        }
         Err(exit_code) => exit_code,
     }
 }

@@ -54,7 +54,8 @@ class Scripts:
         }
         return {
             **inherited,
-            "PYTHONPATH": os.pathsep.join([str(TESTS), str(EXAMPLES)]),
+            # What was there comes last: the matrix puts a version of Triton there.
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(EXAMPLES), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "TRITON_CACHE_DIR": str(self.folder / "triton"),
         }
 

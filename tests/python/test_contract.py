@@ -321,3 +321,18 @@ def test_bad_configuration_stops_activate_naming_variable_and_value(scripts, var
     assert variable in message
     assert value in message
     assert active is False
+
+
+def test_verbose_names_constexprs_signature_options_and_key(scripts, receiver):
+    finished = scripts.run(
+        """
+        import jitspan, kernels
+
+        jitspan.activate(verbose=True)
+        kernels.launch_add(block=256)
+        """,
+        env=receiver.environment(),
+    )
+    [line] = [line for line in finished.stderr.splitlines() if "JIT compilation" in line]
+    for part in ("constexprs=BLOCK=256", "signature=output=*fp32", "options=num_warps=4", "key=["):
+        assert part in line

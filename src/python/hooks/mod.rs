@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::intercept::Standings;
-use super::{guard, late};
+use super::{guard, late, report};
 
 /// One runtime.
 pub struct Runtime {
@@ -23,11 +23,11 @@ pub struct Runtime {
     /// The oldest and the newest version that our tests run with.
     pub tested: (&'static str, &'static str),
     /// The module after whose import everything that we stand on is there.
-    module: &'static str,
+    pub module: &'static str,
     /// Stands in its places.
     install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
     /// What is done there when warm-up is over.
-    armed: fn(&Bound<'_, PyAny>, &Standings) -> PyResult<()>,
+    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
     /// What stands.
     pub standings: Standings,
     /// What became of it.
@@ -85,6 +85,23 @@ pub fn install(py: Python<'_>) {
     ACTIVE.store(true, Ordering::Relaxed);
     for runtime in &RUNTIMES {
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
+        if runtime.state() == State::Waiting {
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+        }
+    }
+}
+
+/// Stands where it should and does not: the import was under way when we came, or a finder before ours gave the
+/// module, which ours then never saw.
+pub fn catch_up(py: Python<'_>) {
+    if !are_active() {
+        return;
+    }
+    late::catch_up(py);
+    for runtime in RUNTIMES.iter().filter(|runtime| runtime.state() == State::Waiting) {
+        if let Some(module) = late::imported(py, runtime.module) {
+            guard::guard(py, runtime.name, || runtime.stand(&module));
+        }
     }
 }
 
@@ -116,7 +133,7 @@ impl Runtime {
 
     fn armed(&self, py: Python<'_>) {
         if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
-            guard::guard(py, self.name, || (self.armed)(&module, &self.standings));
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
         }
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -29,9 +30,17 @@ pub enum Answer {
         /// Why.
         message: String,
     },
+    /// Nothing of this signal: the collector has no pipeline for it.
+    Unsupported {
+        /// Why.
+        message: String,
+    },
 }
 
 impl Answer {
+    /// A shorter header value is a tenant or a flag: hiding each "1" would make the message unreadable.
+    const SECRET_LENGTH: usize = 4;
+
     /// Taken whole. The Collector sends an empty partial success with every OK: that is none.
     pub fn taken(rejected: i64, message: String) -> Self {
         Answer::Taken { rejected: usize::try_from(rejected).unwrap_or(0), message }
@@ -51,18 +60,39 @@ impl Answer {
             | Code::Unavailable
             | Code::DataLoss => Answer::Later { after, message },
             Code::ResourceExhausted if after.is_some() => Answer::Later { after, message },
+            Code::Unimplemented => Answer::Unsupported { message },
             _ if local => Answer::Later { after: None, message: with_causes(status) },
             _ => Answer::Refused { message },
         }
     }
 
-    /// What an HTTP status other than 200 means.
+    /// What an HTTP status other than a success means.
     pub fn from_http(status: StatusCode, retry_after: Option<&str>) -> Self {
         let message = format!("HTTP {status}");
         match status.as_u16() {
             429 | 502 | 503 | 504 => Answer::Later { after: retry_after.and_then(delay), message },
+            404 => Answer::Unsupported { message },
             _ => Answer::Refused { message },
         }
+    }
+
+    /// The same, less the values of these headers: a collector's error may quote the credential it did not like, and
+    /// the message ends in `stats()` and in logs.
+    pub fn without(mut self, headers: &[(HeaderName, HeaderValue)]) -> Self {
+        let (Answer::Taken { message, .. }
+        | Answer::Later { message, .. }
+        | Answer::Refused { message }
+        | Answer::Unsupported { message }) = &mut self;
+        for (_, value) in headers {
+            let Ok(value) = value.to_str() else { continue };
+            // `Bearer <token>`: the token alone is the secret.
+            for secret in [value, value.rsplit(' ').next().unwrap_or(value)] {
+                if secret.len() >= Self::SECRET_LENGTH && message.contains(secret) {
+                    *message = message.replace(secret, "<hidden>");
+                }
+            }
+        }
+        self
     }
 }
 
@@ -109,10 +139,25 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(matches!(Answer::from_http(status, Some("2")), Answer::Later { after: Some(_), .. }), "{status}");
         }
-        for status in [301, 400, 401, 404, 405, 413, 415, 500, 501] {
+        for status in [301, 400, 401, 405, 413, 415, 500, 501] {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(matches!(Answer::from_http(status, None), Answer::Refused { .. }), "{status}");
         }
+    }
+
+    #[test]
+    fn a_signal_without_a_pipeline_is_told_from_a_bad_message() {
+        let none = Status::unimplemented("unknown service opentelemetry.proto.collector.metrics.v1.MetricsService");
+        assert!(matches!(Answer::from_grpc(&none), Answer::Unsupported { .. }));
+        assert!(matches!(Answer::from_http(StatusCode::NOT_FOUND, None), Answer::Unsupported { .. }));
+    }
+
+    #[test]
+    fn a_credential_that_the_collector_quotes_is_hidden() {
+        let headers = [(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer s3cret-token"))];
+        let quoted = Answer::Refused { message: "Unauthenticated: no such token: s3cret-token".to_owned() };
+        let hidden = Answer::Refused { message: "Unauthenticated: no such token: <hidden>".to_owned() };
+        assert_eq!(quoted.without(&headers), hidden);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
@@ -14,15 +15,20 @@ impl Backoff {
     /// A collector that asks for longer is asked again after this: its word may be a mistake.
     const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
-    /// Before the first failure.
+    /// Before the first failure, for records that wait.
     pub fn new() -> Self {
-        Backoff { next: Self::FIRST }
+        Self::up_to(Self::LONGEST)
+    }
+
+    /// One that goes on doubling up to `longest`, for what need not arrive soon.
+    pub fn up_to(longest: Duration) -> Self {
+        Backoff { next: Self::FIRST.min(longest), longest }
     }
 
     /// The next wait; `asked` is what the collector asked for.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let own = self.next;
-        self.next = (self.next * 2).min(Self::LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         match asked {
             Some(asked) => asked.min(Self::LONGEST_ASKED),
             None => own.mul_f64(0.5 + jitter()),

@@ -32,7 +32,7 @@ where
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(endpoint.timeout));
     tcp.set_keepalive(Some(Duration::from_secs(30)));
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls(&endpoint.tls)?).https_or_http();
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls(endpoint)?).https_or_http();
     let grpc = endpoint.protocol == Protocol::Grpc;
     let connector = if grpc {
         builder.enable_http2().wrap_connector(tcp)
@@ -48,13 +48,16 @@ where
         .build(connector))
 }
 
-fn tls(files: &TlsFiles) -> io::Result<ClientConfig> {
+fn tls(endpoint: &Endpoint) -> io::Result<ClientConfig> {
+    let files = &endpoint.tls;
+    // Reading the system's hundred and more authorities takes milliseconds and memory that plain text does not need.
+    let roots = if endpoint.uri.scheme_str() == Some("https") { roots(files)? } else { RootCertStore::empty() };
     // The provider is named: a program that links another one as well would make rustls' default ambiguous.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots(files.certificate.as_deref())?);
+        .with_root_certificates(roots);
     match (&files.client_certificate, &files.client_key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
@@ -65,9 +68,9 @@ fn tls(files: &TlsFiles) -> io::Result<ClientConfig> {
     }
 }
 
-fn roots(file: Option<&Path>) -> io::Result<RootCertStore> {
+fn roots(files: &TlsFiles) -> io::Result<RootCertStore> {
     let mut store = RootCertStore::empty();
-    match file {
+    match &files.certificate {
         Some(file) => {
             for certificate in certificates(file)? {
                 store.add(certificate).map_err(|error| named(file, error))?;
@@ -76,6 +79,11 @@ fn roots(file: Option<&Path>) -> io::Result<RootCertStore> {
         None => {
             // One unreadable certificate among the system's must not take the others away.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if store.is_empty() {
+                return Err(io::Error::other(
+                    "the system has no certificates of authorities; set OTEL_EXPORTER_OTLP_CERTIFICATE",
+                ));
+            }
         }
     }
     Ok(store)

@@ -1,17 +1,18 @@
-//! Our spans as OTLP messages, none larger than a stock collector takes.
+//! Our spans and log-based events as OTLP messages, none larger than a stock collector takes.
+//!
+//! A record becomes bytes when it is queued, and a message is these bytes behind one another: so the queue's bound is
+//! exact, nothing is encoded twice, and what waits takes no more room than on the wire.
 
-use std::sync::Arc;
-
+use bytes::{BufMut, Bytes, BytesMut};
 use opentelemetry::trace::SpanContext;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{
-    ResourceSpans, ScopeSpans, Span as Proto, Status as ProtoStatus, span, status,
-};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::{Span as Proto, Status as ProtoStatus, span, status};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::attribute::{Attributes, Value};
+use crate::log::LogEvent;
 use crate::semconv::SCOPE_NAME;
 use crate::span::{Span, SpanEvent, Status};
 
@@ -22,24 +23,57 @@ pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// One message for these spans.
-pub fn request(resource: &Arc<Resource>, spans: Vec<Proto>) -> ExportTraceServiceRequest {
-    let scope = InstrumentationScope {
+/// One message for these records. `ExportTraceServiceRequest` and `ExportLogsServiceRequest` differ in their names
+/// alone: `{1: {1: resource, 2: {1: scope, 2: record, 2: record, ...}}}`.
+pub fn message(resource: &[u8], records: &[Vec<u8>]) -> Bytes {
+    let scope = scope().encode_to_vec();
+    let of_scope: usize = field_len(1, &scope) + records.iter().map(|record| field_len(2, record)).sum::<usize>();
+    let of_resource = field_len(1, resource) + header_len(2, of_scope) + of_scope;
+    let mut buffer = BytesMut::with_capacity(header_len(1, of_resource) + of_resource);
+    put_header(1, of_resource, &mut buffer);
+    put_field(1, resource, &mut buffer);
+    put_header(2, of_scope, &mut buffer);
+    put_field(1, &scope, &mut buffer);
+    for record in records {
+        put_field(2, record, &mut buffer);
+    }
+    buffer.freeze()
+}
+
+/// What a record adds to a message.
+pub fn record_len(record: &[u8]) -> usize {
+    field_len(2, record)
+}
+
+/// Who made the records.
+pub fn scope() -> InstrumentationScope {
+    InstrumentationScope {
         name: SCOPE_NAME.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()
-    };
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(Resource::clone(resource)),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }],
-            schema_url: String::new(),
-        }],
     }
 }
 
-/// One span, and the bytes it takes in a message.
-pub fn span(from: &Span) -> (Proto, usize) {
+fn header_len(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64)
+}
+
+fn field_len(tag: u32, bytes: &[u8]) -> usize {
+    header_len(tag, bytes.len()) + bytes.len()
+}
+
+fn put_header(tag: u32, length: usize, buffer: &mut BytesMut) {
+    encode_key(tag, WireType::LengthDelimited, buffer);
+    encode_varint(length as u64, buffer);
+}
+
+fn put_field(tag: u32, bytes: &[u8], buffer: &mut BytesMut) {
+    put_header(tag, bytes.len(), buffer);
+    buffer.put_slice(bytes);
+}
+
+/// One span.
+pub fn span(from: &Span) -> Vec<u8> {
     let parent = from.parent.as_ref();
     let remote = parent.is_some_and(SpanContext::is_remote);
     let flags = u32::from(from.context.trace_flags().to_u8()) | HAS_IS_REMOTE | if remote { IS_REMOTE } else { 0 };
@@ -66,8 +100,25 @@ pub fn span(from: &Span) -> (Proto, usize) {
             }
         },
     };
-    let size = span.encoded_len() + 8;
-    (span, size)
+    span.encode_to_vec()
+}
+
+/// One log-based event.
+pub fn log(from: &LogEvent) -> Vec<u8> {
+    let record = LogRecord {
+        time_unix_nano: from.time,
+        observed_time_unix_nano: from.observed,
+        severity_number: from.severity.number(),
+        severity_text: from.severity.text().to_owned(),
+        body: Some(any(&Value::from(&*from.body))),
+        attributes: attributes(&from.attributes),
+        dropped_attributes_count: from.attributes.dropped(),
+        flags: u32::from(from.context.trace_flags().to_u8()),
+        trace_id: from.context.trace_id().to_bytes().to_vec(),
+        span_id: from.context.span_id().to_bytes().to_vec(),
+        event_name: from.name.clone().into_owned(),
+    };
+    record.encode_to_vec()
 }
 
 /// Attributes as OTLP has them.
@@ -98,4 +149,31 @@ fn any(value: &Value) -> AnyValue {
         Value::List(values) => any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(any).collect() }),
     };
     AnyValue { value: Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_message_put_together_by_hand_is_the_one_that_prost_encodes(
+            names in prop::collection::vec(".{0,300}", 0..20), service in ".{0,200}",
+        ) {
+            let resource = Resource { attributes: vec![pair("service.name", &Value::from(service))], ..Default::default() };
+            let spans: Vec<Proto> = names.into_iter().map(|name| Proto { name, ..Default::default() }).collect();
+            let records: Vec<Vec<u8>> = spans.iter().map(Proto::encode_to_vec).collect();
+            let bytes = message(&resource.encode_to_vec(), &records);
+            let scope_spans = ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() };
+            let resource_spans =
+                ResourceSpans { resource: Some(resource), scope_spans: vec![scope_spans], schema_url: String::new() };
+            let whole = ExportTraceServiceRequest { resource_spans: vec![resource_spans] };
+            prop_assert_eq!(bytes, Bytes::from(whole.encode_to_vec()));
+        }
+    }
 }

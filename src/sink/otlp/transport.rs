@@ -1,29 +1,35 @@
 //! Sends one message, once, over gRPC or HTTP, and says what the collector answered.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 
 use super::answer::{Answer, with_causes};
+use super::codec::Encoded;
 use super::connection::{HttpClient, client};
-use crate::config::{Compression, Endpoint, Protocol};
+use crate::config::{Compression, Endpoint, Protocol, Signal};
 
 /// The answer of a collector is small; whatever answers more is no collector.
 const ANSWER_BYTES: usize = 64 * 1024;
 
 const AGENT: &str = concat!("jitspan/", env!("CARGO_PKG_VERSION"));
 
-/// A connection to one endpoint.
+/// A connection to one endpoint, for one signal.
 pub struct Transport {
     endpoint: Endpoint,
+    signal: Signal,
+    /// Longest time of one attempt.
+    timeout: Duration,
     client: Option<Wire>,
 }
 
@@ -34,24 +40,26 @@ enum Wire {
 
 impl Transport {
     /// To this endpoint. Nothing is opened yet.
-    pub fn new(endpoint: Endpoint) -> Self {
-        Transport { endpoint, client: None }
+    pub fn new(endpoint: Endpoint, signal: Signal, timeout: Duration) -> Self {
+        let timeout = endpoint.timeout.min(timeout);
+        Transport { endpoint, signal, timeout, client: None }
     }
 
-    /// Sends a message. Takes no longer than the endpoint's time-out.
-    pub async fn send(&mut self, message: &ExportTraceServiceRequest) -> Answer {
-        let timeout = self.endpoint.timeout;
+    /// Sends an encoded message. Takes no longer than the time-out.
+    pub async fn send(&mut self, message: &Bytes) -> Answer {
+        let timeout = self.timeout;
         let answer = match tokio::time::timeout(timeout, self.attempt(message)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Later { after: None, message: format!("no answer within {timeout:?}") },
         };
+        // A new client reads the files for TLS again, so that certificates that were rotated are used.
         if matches!(answer, Answer::Later { .. }) {
             self.client = None;
         }
-        answer
+        answer.without(&self.endpoint.headers)
     }
 
-    async fn attempt(&mut self, message: &ExportTraceServiceRequest) -> Answer {
+    async fn attempt(&mut self, message: &Bytes) -> Answer {
         let wire = match self.client.take() {
             Some(wire) => Ok(wire),
             None => match self.endpoint.protocol {
@@ -75,26 +83,30 @@ impl Transport {
         }
     }
 
-    async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &ExportTraceServiceRequest) -> Answer {
-        let mut service =
-            TraceServiceClient::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
+    async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &Bytes) -> Answer {
+        let mut grpc =
+            tonic::client::Grpc::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
         match self.endpoint.compression {
             None => {}
-            Some(Compression::Gzip) => service = service.send_compressed(CompressionEncoding::Gzip),
-            Some(Compression::Zstd) => service = service.send_compressed(CompressionEncoding::Zstd),
+            Some(Compression::Gzip) => grpc = grpc.send_compressed(CompressionEncoding::Gzip),
+            Some(Compression::Zstd) => grpc = grpc.send_compressed(CompressionEncoding::Zstd),
         }
         let mut headers = http::HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(self.endpoint.headers.iter().cloned());
         let mut request = tonic::Request::new(message.clone());
         *request.metadata_mut() = MetadataMap::from_headers(headers);
-        match service.export(request).await {
+        if let Err(error) = grpc.ready().await {
+            return Answer::Later { after: None, message: with_causes(&error) };
+        }
+        let path = PathAndQuery::from_static(self.signal.grpc_path());
+        match grpc.unary(request, path, Encoded).await {
             Ok(answer) => taken(answer.into_inner()),
             Err(status) => Answer::from_grpc(&status),
         }
     }
 
-    async fn http(&self, client: &HttpClient<Full<Bytes>>, message: &ExportTraceServiceRequest) -> Answer {
+    async fn http(&self, client: &HttpClient<Full<Bytes>>, message: &Bytes) -> Answer {
         let request = match self.request(message) {
             Ok(request) => request,
             Err(error) => return Answer::Refused { message: error.to_string() },
@@ -107,28 +119,28 @@ impl Transport {
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // The body is read even where it says nothing to us: only then can the connection be used again.
         let body = body(response).await;
-        if status != StatusCode::OK {
+        if !status.is_success() {
             return Answer::from_http(status, retry_after.as_deref());
         }
-        // What cannot be read was a 200 all the same: sending it again would double it.
-        taken(ExportTraceServiceResponse::decode(body.unwrap_or_default()).unwrap_or_default())
+        // What cannot be read was taken all the same: sending it again would double it.
+        taken(body.unwrap_or_default())
     }
 
-    fn request(&self, message: &ExportTraceServiceRequest) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
+    fn request(&self, message: &Bytes) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
         let mut request = Request::post(self.endpoint.uri.clone())
             .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/x-protobuf");
         for (name, value) in &self.endpoint.headers {
             request = request.header(name, value);
         }
-        let mut bytes = message.encode_to_vec();
+        let mut bytes = message.clone();
         if self.endpoint.compression == Some(Compression::Gzip) {
             let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
             std::io::Write::write_all(&mut encoder, &bytes)?;
-            bytes = encoder.finish()?;
+            bytes = encoder.finish()?.into();
             request = request.header(CONTENT_ENCODING, "gzip");
         }
-        Ok(request.body(Full::new(Bytes::from(bytes)))?)
+        Ok(request.body(Full::new(bytes))?)
     }
 }
 
@@ -136,7 +148,8 @@ async fn body(response: Response<hyper::body::Incoming>) -> Option<Bytes> {
     Limited::new(response.into_body(), ANSWER_BYTES).collect().await.ok().map(|body| body.to_bytes())
 }
 
-fn taken(answer: ExportTraceServiceResponse) -> Answer {
-    let partial = answer.partial_success.unwrap_or_default();
+/// The three signals' answers are one message on the wire: `partial_success` (1) of a count (1) and a text (2).
+fn taken(answer: Bytes) -> Answer {
+    let partial = ExportTraceServiceResponse::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
     Answer::taken(partial.rejected_spans, partial.error_message)
 }

@@ -1,27 +1,24 @@
-//! The exporter's thread: gathers spans into batches, sends them, tries again, and answers who waits for a flush.
+//! The thread of a pipe: gathers records into messages, sends them, tries again, and answers who waits for a flush.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span as Proto;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Load;
 use super::answer::Answer;
 use super::backoff::Backoff;
 use super::encode::{self, MESSAGE_BYTES};
+use super::pipe::{Load, Plan};
 use super::transport::Transport;
-use crate::config::{Batch, Endpoint};
-use crate::span::Span;
-use crate::stats::{Counter, Stats};
+use crate::stats::Counter;
 
 /// What the thread is told.
 pub enum Command {
-    /// Send this span, whose place in the queue is of this size.
-    Export(Box<Span>, usize),
+    /// Send this record, which has its place in the queue.
+    Export(Vec<u8>),
     /// Answer when all that came before is dealt with.
     Flush(SyncSender<()>),
     /// The same, and end.
@@ -32,61 +29,83 @@ pub enum Command {
 pub struct Worker {
     commands: mpsc::UnboundedReceiver<Command>,
     transport: Transport,
-    batch: Batch,
-    resource: Arc<Resource>,
+    plan: Plan,
     load: Arc<Load>,
-    stats: Arc<Stats>,
-    gathered: Vec<(Proto, usize, usize)>,
-    /// Who waits until `gathered` has been dealt with.
-    waiting: Vec<SyncSender<()>>,
+    pending: VecDeque<Vec<u8>>,
+    /// Records taken out of the channel so far, and records dealt with.
+    taken: u64,
+    settled: u64,
+    /// Who waits, and until how many records are settled.
+    waiting: Vec<(u64, SyncSender<()>)>,
     ending: bool,
 }
 
 impl Worker {
-    /// How long a message is tried again while the collector cannot be reached. Outlives a restart of a minute; after
-    /// it the message makes room for newer ones.
-    const RETRY_FOR: Duration = Duration::from_secs(120);
+    /// How long a message is tried again while the collector cannot be reached: the Collector's own default. After
+    /// that it makes room for newer ones.
+    const RETRY_FOR: Duration = Duration::from_secs(300);
+    /// A 404 may also come from a proxy that is being rolled out, so one message asks again after this.
+    const REFUSED_FOR: Duration = Duration::from_secs(300);
 
-    pub(super) fn new(
-        commands: mpsc::UnboundedReceiver<Command>,
-        endpoint: Endpoint,
-        batch: Batch,
-        resource: Arc<Resource>,
-        load: Arc<Load>,
-        stats: Arc<Stats>,
-    ) -> Self {
-        let transport = Transport::new(endpoint);
-        let (gathered, waiting) = (Vec::new(), Vec::new());
-        Worker { commands, transport, batch, resource, load, stats, gathered, waiting, ending: false }
+    pub(super) fn new(commands: mpsc::UnboundedReceiver<Command>, plan: Plan, load: Arc<Load>) -> Self {
+        // The specification's time for one export bounds one attempt. It does not bound all attempts: its default of
+        // 30 s would lose what a restart of the collector makes wait.
+        let transport = Transport::new(plan.endpoint.clone(), plan.signal, plan.batch.timeout);
+        Worker {
+            commands,
+            transport,
+            plan,
+            load,
+            pending: VecDeque::new(),
+            taken: 0,
+            settled: 0,
+            waiting: Vec::new(),
+            ending: false,
+        }
     }
 
-    /// Runs until told to end, or until the sink is gone.
+    /// Runs until told to end, or until the pipe is gone.
     pub fn run(mut self) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => runtime.block_on(self.work()),
-            // Without a runtime nothing can be sent; the queue fills, and what does not fit is counted.
-            Err(_) => drop(self.stats.fault("export.runtime")),
+            // Without a runtime nothing can be sent; the pipe is closed, and what comes is counted.
+            Err(_) => drop(self.plan.stats.fault("export.runtime")),
         }
     }
 
     async fn work(&mut self) {
-        while self.gather().await {
-            self.send_gathered().await;
-            for waiting in self.waiting.drain(..) {
-                // The one who asked may have stopped waiting.
-                let _ = waiting.try_send(());
+        loop {
+            let gone = !self.gather().await;
+            while !self.pending.is_empty() && !self.load.is_abandoned() {
+                let records = self.next_message();
+                self.deliver(records).await;
+                self.answer_waiting();
+            }
+            self.answer_waiting();
+            if gone || self.load.is_abandoned() {
+                return;
             }
             if self.ending {
-                return;
+                // From here on a record is told at once that it came too late.
+                self.commands.close();
+                while let Ok(command) = self.commands.try_recv() {
+                    self.take(command);
+                }
+                if self.pending.is_empty() {
+                    return self.answer_waiting();
+                }
             }
         }
     }
 
-    /// Waits for spans. False: the sink is gone, and nothing is left.
+    /// Waits until there is something to do. False: the pipe is gone.
     async fn gather(&mut self) -> bool {
         let mut deadline: Option<tokio::time::Instant> = None;
-        while self.gathered.len() < self.batch.size {
+        while self.pending.len() < self.plan.batch.size && !self.ending {
+            if !self.pending.is_empty() {
+                deadline = deadline.or(Some(tokio::time::Instant::now() + self.plan.batch.delay));
+            }
             let command = match deadline {
                 None => self.commands.recv().await,
                 Some(at) => match tokio::time::timeout_at(at, self.commands.recv()).await {
@@ -95,14 +114,13 @@ impl Worker {
                 },
             };
             match command {
-                None => return !self.gathered.is_empty(),
+                None => return false,
                 Some(command) => {
                     if self.take(command) {
                         return true;
                     }
                 }
             }
-            deadline = deadline.or(Some(tokio::time::Instant::now() + self.batch.delay));
         }
         true
     }
@@ -110,88 +128,119 @@ impl Worker {
     /// Takes one command. True: send now.
     fn take(&mut self, command: Command) -> bool {
         match command {
-            Command::Export(span, size) => {
-                let (span, bytes) = encode::span(&span);
-                self.gathered.push((span, bytes, size));
+            Command::Export(record) => {
+                self.taken += 1;
+                self.pending.push_back(record);
                 false
             }
             Command::Flush(done) => {
-                self.waiting.push(done);
+                self.waiting.push((self.taken, done));
                 true
             }
             Command::Shutdown(done) => {
-                self.waiting.push(done);
+                self.waiting.push((self.taken, done));
                 self.ending = true;
                 true
             }
         }
     }
 
-    async fn send_gathered(&mut self) {
-        let mut left = std::mem::take(&mut self.gathered).into_iter().peekable();
-        while left.peek().is_some() {
-            let (mut spans, mut bytes, mut size) = (Vec::new(), 0, 0);
-            while let Some((span, span_bytes, span_size)) = left.next_if(|(_, more, _)| {
-                spans.is_empty() || (bytes + more <= MESSAGE_BYTES && spans.len() < self.batch.size)
-            }) {
-                bytes += span_bytes;
-                size += span_size;
-                spans.push(span);
+    /// Tells those whose records are dealt with. One who asked may have stopped waiting.
+    fn answer_waiting(&mut self) {
+        let settled = self.settled;
+        self.waiting.retain(|(until, done)| {
+            let over = *until <= settled;
+            if over {
+                let _ = done.try_send(());
             }
-            let count = spans.len();
-            if bytes > MESSAGE_BYTES {
-                self.stats.add(Counter::DroppedTooLarge, count);
-            } else {
-                self.send(spans).await;
+            !over
+        });
+    }
+
+    /// As many records as fit in one message, which is at least one: none is queued that is too large alone.
+    fn next_message(&mut self) -> Vec<Vec<u8>> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while let Some(record) = self.pending.front() {
+            let more = encode::record_len(record);
+            let fits = records.len() < self.plan.batch.size && bytes + more <= MESSAGE_BYTES;
+            if !fits && !records.is_empty() {
+                break;
             }
-            self.load.spans.fetch_sub(count, Ordering::AcqRel);
-            self.load.bytes.fetch_sub(size, Ordering::AcqRel);
+            bytes += more;
+            records.extend(self.pending.pop_front());
+        }
+        records
+    }
+
+    async fn deliver(&mut self, records: Vec<Vec<u8>>) {
+        let count = records.len();
+        let held: usize = records.iter().map(Vec::len).sum();
+        let fates = if self.load.is_refusing() {
+            vec![(self.plan.ledger.refused, count)]
+        } else {
+            let message = encode::message(&self.plan.resource.encoded(), &records);
+            // Its bytes are in the message now; holding both would double what waits for a collector that is down.
+            drop(records);
+            self.send(&message, count).await
+        };
+        self.settled += count as u64;
+        self.load.let_go(held);
+        if self.load.settle(count) {
+            for (counter, count) in fates {
+                self.plan.stats.add(counter, count);
+            }
         }
     }
 
-    async fn send(&mut self, spans: Vec<Proto>) {
-        let count = spans.len();
-        let message = encode::request(&self.resource, spans);
+    /// What became of a message's records.
+    async fn send(&mut self, message: &Bytes, count: usize) -> Vec<(Counter, usize)> {
+        let ledger = self.plan.ledger;
         let give_up = Instant::now() + Self::RETRY_FOR;
         let mut backoff = Backoff::new();
         loop {
-            match self.transport.send(&message).await {
+            let answer = self.transport.send(message).await;
+            let unsupported = matches!(answer, Answer::Unsupported { .. });
+            self.load.refuse_until(unsupported.then(|| Instant::now() + Self::REFUSED_FOR));
+            match answer {
                 Answer::Taken { rejected, message } => {
                     let rejected = rejected.min(count);
-                    self.stats.add(Counter::SpansExported, count - rejected);
-                    self.stats.add(Counter::DroppedRejected, rejected);
-                    if rejected > 0 {
-                        self.stats.note_export_error(&message);
+                    if rejected > 0 || !message.is_empty() {
+                        self.plan.stats.note_export_error(&message);
                     }
-                    return;
+                    return vec![(ledger.exported, count - rejected), (ledger.rejected, rejected)];
                 }
-                Answer::Refused { message } => {
-                    self.stats.note_export_error(&message);
-                    self.stats.add(Counter::DroppedRefused, count);
-                    return;
+                Answer::Refused { message } | Answer::Unsupported { message } => {
+                    self.plan.stats.note_export_error(&message);
+                    return vec![(ledger.refused, count)];
                 }
                 Answer::Later { after, message } => {
-                    self.stats.note_export_error(&message);
+                    self.plan.stats.note_export_error(&message);
                     let wait = backoff.next(after);
-                    if Instant::now() + wait > give_up {
-                        self.stats.add(Counter::DroppedUnreachable, count);
-                        return;
+                    if Instant::now() + wait > give_up || self.load.is_abandoned() {
+                        return vec![(ledger.unreachable, count)];
                     }
-                    self.wait(wait).await;
+                    self.wait(wait, after.is_some()).await;
                 }
             }
         }
     }
 
-    /// Waits before the next attempt, but less if somebody asks for a flush meanwhile: then the next attempt is
-    /// his. Spans that come meanwhile are kept for later; the queue's bound holds for them too.
-    async fn wait(&mut self, wait: Duration) {
+    /// Waits before the next attempt. If somebody asks for a flush meanwhile, the next attempt is his, unless the
+    /// collector itself `asked` for the wait and the process goes on. Records that come meanwhile are kept for later;
+    /// the queue's bound holds for them too.
+    async fn wait(&mut self, wait: Duration, asked: bool) {
         let until = tokio::time::Instant::now() + wait;
-        while let Ok(Some(command)) = tokio::time::timeout_at(until, self.commands.recv()).await {
-            if self.take(command) {
-                // Not at once: a caller that flushes in a loop must not hammer a collector that is down.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                return;
+        loop {
+            match tokio::time::timeout_at(until, self.commands.recv()).await {
+                Err(_) => return,
+                // The pipe is gone; what is left is still tried at the same pace.
+                Ok(None) => return tokio::time::sleep_until(until).await,
+                Ok(Some(command)) => {
+                    if self.take(command) && (self.ending || !asked) {
+                        // Not at once: a caller that flushes in a loop must not hammer a collector that is down.
+                        return tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
             }
         }
     }

@@ -178,10 +178,14 @@ class Receiver:
     def http_endpoint(self) -> str:
         return f"http://{HOST}:{self.http_port}"
 
-    def environment(self, protocol: str = "grpc") -> dict[str, str]:
-        """The variables that make an exporter send here."""
+    def environment(self, protocol: str = "grpc", *, metrics: bool = False) -> dict[str, str]:
+        """The variables that make an exporter send here. Without `metrics`, every export is one of the test's own."""
         endpoint = self.grpc_endpoint if protocol == "grpc" else self.http_endpoint
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_METRICS_EXPORTER": "otlp" if metrics else "none",
+        }
 
     def start(self) -> None:
         self._stopped = False

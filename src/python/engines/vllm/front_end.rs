@@ -1,6 +1,7 @@
 //! The front end: a request comes in with or without a trace context, and vLLM makes its span when it is finished.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
@@ -147,7 +148,7 @@ fn root_span(call: &Call<'_, '_>, headers: &Bound<'_, PyDict>, waited: &Waited) 
         started: ((arrival * 1e9) as u64).min(ended),
         ended,
         attributes,
-        events: Vec::new(),
+        events: Arc::default(),
         dropped_events: 0,
         status: Status::Unset,
     })

@@ -35,12 +35,13 @@ pub fn learn(dsl: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// What is traced.
 pub struct Subject {
-    dsl: Option<Py<PyAny>>,
     function: Option<Py<PyAny>>,
     args: Option<Py<PyAny>>,
     kwargs: Option<Py<PyAny>>,
     signature: Option<Py<PyAny>>,
     mangled: Option<Py<PyAny>>,
+    /// The DSL puts others in their place when it cleans up.
+    options: Option<Py<PyAny>>,
 }
 
 impl Subject {
@@ -48,12 +49,12 @@ impl Subject {
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         let clone = |any: &Option<Py<PyAny>>| any.as_ref().map(|any| any.clone_ref(py));
         Subject {
-            dsl: clone(&self.dsl),
             function: clone(&self.function),
             args: clone(&self.args),
             kwargs: clone(&self.kwargs),
             signature: clone(&self.signature),
             mangled: clone(&self.mangled),
+            options: clone(&self.options),
         }
     }
 }
@@ -66,12 +67,12 @@ pub fn of_generate(call: &Call<'_, '_>) -> Subject {
         call.keyword(name).or_else(|| call.arg(at)).map(Bound::unbind)
     };
     Subject {
-        dsl: call.arg(0).map(Bound::unbind),
         function: call.keyword("funcBody").or_else(|| call.arg(1)).map(function),
         args: named("args"),
         kwargs: named("kwonlyargs").or_else(|| named("kwargs")),
         signature: named("sig").or_else(|| named("args_spec")),
         mangled: named("function_name"),
+        options: options_of(call),
     }
 }
 
@@ -79,12 +80,12 @@ pub fn of_generate(call: &Call<'_, '_>) -> Subject {
 pub fn of_device(call: &Call<'_, '_>) -> Subject {
     let args = call.args.get_slice(2, call.args.len());
     Subject {
-        dsl: call.arg(0).map(Bound::unbind),
         function: call.arg(1).map(function),
         args: Some(args.into_any().unbind()),
         kwargs: None,
         signature: None,
         mangled: None,
+        options: options_of(call),
     }
 }
 
@@ -92,7 +93,11 @@ pub fn of_device(call: &Call<'_, '_>) -> Subject {
 pub fn of_dsl(call: &Call<'_, '_>) -> Subject {
     let dsl = call.arg(0);
     let last = dsl.as_ref().and_then(|dsl| get(dsl, "funcBody")).map(function);
-    Subject { dsl: dsl.map(Bound::unbind), function: last, args: None, kwargs: None, signature: None, mangled: None }
+    Subject { function: last, args: None, kwargs: None, signature: None, mangled: None, options: options_of(call) }
+}
+
+fn options_of(call: &Call<'_, '_>) -> Option<Py<PyAny>> {
+    get(&call.arg(0)?, "compile_options").map(Bound::unbind)
 }
 
 /// 4.2 hands over a `DSLCallable`, which forgets its function when it is called.
@@ -108,7 +113,7 @@ pub fn event(py: Python<'_>, subject: &Subject) -> (CompileEvent, Specialization
     let arguments = arguments(py, subject);
     let mut event = CompileEvent::new(Kind::Compile, RUNTIME, kernel(py, subject));
     event.cache = CacheResult::Miss;
-    event.options = subject.dsl.as_ref().map(|dsl| options(dsl.bind(py))).unwrap_or_default();
+    event.options = subject.options.as_ref().map(|all| options(all.bind(py))).unwrap_or_default();
     add_process(py, &mut event);
     if crate::monitor().is_some_and(|monitor| monitor.config().verbose) {
         event.detail = Some(Box::new(Detail {
@@ -273,17 +278,15 @@ fn state(value: &Bound<'_, PyAny>) -> String {
 }
 
 /// The compile options that are set. Read only: their own `to_str` changes some of them (4.8).
-fn options(dsl: &Bound<'_, PyAny>) -> Vec<(String, String)> {
-    let Some(options) = get(dsl, "compile_options") else { return Vec::new() };
-    let pairs: Vec<(String, Bound<'_, PyAny>)> = match get(&options, "options").map(|all| all.cast_into::<PyDict>()) {
+fn options(options: &Bound<'_, PyAny>) -> Vec<(String, String)> {
+    let pairs: Vec<(String, Bound<'_, PyAny>)> = match get(options, "options").map(|all| all.cast_into::<PyDict>()) {
         Some(Ok(all)) => {
             let pairs = all.iter().map(|(_, option)| Some((type_name(&option), get(&option, "value")?)));
             pairs.flatten().collect()
         }
         // 4.2: the namespace of an argument parser.
         _ => {
-            let all =
-                get(&options, "_options").and_then(|all| all.getattr("__dict__").ok()?.cast_into::<PyDict>().ok());
+            let all = get(options, "_options").and_then(|all| all.getattr("__dict__").ok()?.cast_into::<PyDict>().ok());
             all.into_iter().flat_map(|all| all.iter()).map(|(name, value)| (plain_text(&name), value)).collect()
         }
     };

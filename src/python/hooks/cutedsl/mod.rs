@@ -16,6 +16,7 @@ mod trace;
 
 use pyo3::prelude::*;
 
+use crate::python::convert::get;
 use crate::python::intercept::Standings;
 
 /// Stands in all places of this version. `module` is `cutlass.cutlass_dsl.cutlass`, which has imported the others.
@@ -28,10 +29,13 @@ pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     standings.wrap(&dsl, "compile_and_cache", "cutedsl.compile_and_cache", trace::build)?;
     standings.wrap(&dsl, "post_compilation_cleanup", "cutedsl.post_compilation_cleanup", trace::clean_up)?;
     standings.wrap(&dsl, "generate_mlir", "cutedsl.generate_mlir", trace::generate)?;
-    for class in ["CuTeDSL", "CuteExperimentalDSL"] {
-        let Ok(class) = module.getattr(class) else { continue };
-        if class.hasattr("_device_func")? {
-            standings.wrap(&class, "_device_func", "cutedsl.device_func", trace::device)?;
+    let devices = [
+        ("CuTeDSL", "cutedsl.CuTeDSL._device_func"),
+        ("CuteExperimentalDSL", "cutedsl.CuteExperimentalDSL._device_func"),
+    ];
+    for (class, place) in devices {
+        if let Some(class) = get(module, class).filter(|class| class.hasattr("_device_func").unwrap_or(false)) {
+            standings.wrap(&class, "_device_func", place, trace::device)?;
         }
     }
     Ok(())

@@ -4,20 +4,21 @@
 //! It stays there: it gives start, end and failure on every version (3.0 and 3.1 have no hook after, and no version
 //! calls it after a failure), and two threads that compile the same kernel cannot take it from each other.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::describe;
-use super::listener::Heard;
+use super::frame::{self, Frame};
+use super::{describe, inductor, launcher, manual, specialization};
 use crate::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::python::convert::{get, item};
+use crate::python::guard::guard;
 use crate::python::intercept::{After, Call, Outcome, Standings};
 use crate::python::operation;
 
@@ -29,6 +30,7 @@ struct Entry {
     signature: Option<Py<PyAny>>,
     call: Py<PyDict>,
     thread: ThreadId,
+    began: Instant,
     manual: bool,
     first: bool,
     compiled: bool,
@@ -46,25 +48,9 @@ static POST_HOOK: AtomicBool = AtomicBool::new(false);
 /// The watches on `compile` attributes. They hold their functions weakly: kernels come and go.
 pub static FUNCTIONS: Standings = Standings::new();
 
-thread_local! {
-    /// Compiles that are going on in this thread, with what the listener has said of them.
-    static COMPILING: RefCell<Vec<Option<Heard>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Says whether this version has a hook after the compile.
 pub fn set_post_hook(present: bool) {
     POST_HOOK.store(present, Ordering::Relaxed);
-}
-
-/// Hands what the listener heard to the compile of this thread. Gives it back if there is none.
-pub fn hand_over(heard: Heard) -> Option<Heard> {
-    COMPILING.with_borrow_mut(|compiling| match compiling.last_mut() {
-        Some(slot) => {
-            *slot = Some(heard);
-            None
-        }
-        None => Some(heard),
-    })
 }
 
 /// `jit_cache_hook`: a launch needs a kernel that is not in memory.
@@ -78,7 +64,9 @@ pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         signature: payload.as_ref().and_then(|payload| item(payload, "signature")).map(Bound::unbind),
         call: call.kwargs.map_or_else(|| PyDict::new(py), |kwargs| kwargs.clone()).unbind(),
         thread: std::thread::current().id(),
-        manual: call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false)),
+        began: Instant::now(),
+        manual: manual::is_manual()
+            || call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false)),
         first: describe::first_in_process(py),
         function: function.clone().unbind(),
         compiled: false,
@@ -102,13 +90,19 @@ fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let source = call.arg(0).or_else(|| call.keyword("src"));
     let Some(source) = source else { return Ok(None) };
     let Some(mut entry) = find(py, &source) else { return Ok(None) };
+    let options = call.keyword("options").and_then(|options| options.cast_into::<PyDict>().ok()).map(Bound::unbind);
+    frame::push(Frame::new(source.clone().unbind(), None));
     let source = source.unbind();
-    COMPILING.with_borrow_mut(|compiling| compiling.push(None));
     Ok(Some(Box::new(move |py, outcome| {
-        let heard = COMPILING.with_borrow_mut(Vec::pop).flatten();
-        let event = event(py, &entry, source.bind(py), heard, outcome);
-        let specialization = describe::specialization(py, entry.call.bind(py));
-        let (_, raise) = operation::finish(py, &entry.pending, event, &specialization);
+        let source = source.bind(py);
+        let frame = frame::take(source);
+        let mut event = event(py, &entry, source, frame, outcome);
+        explain(py, &entry, source, options.as_ref().map(|options| options.bind(py)), outcome, &mut event);
+        let (recorded, raise) =
+            operation::finish(py, &entry.pending, event, &describe::specialization(entry.call.bind(py)));
+        if let Some(recorded) = recorded {
+            launcher::remember(source, recorded);
+        }
         if outcome.is_err() {
             return Ok(None);
         }
@@ -122,11 +116,39 @@ fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     })))
 }
 
+/// Says why, after the time was taken.
+fn explain(
+    py: Python<'_>,
+    entry: &Entry,
+    source: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+    outcome: Outcome<'_, '_>,
+    event: &mut CompileEvent,
+) {
+    guard(py, "triton.explain", || {
+        let call = entry.call.bind(py);
+        let device = item(call, "compile").and_then(|payload| item(&payload, "device"));
+        let asked = specialization::Asked {
+            function: entry.function.bind(py),
+            source,
+            key: &describe::specialization(call),
+            device: device.as_ref(),
+            options,
+            kernel: outcome.ok(),
+            began: entry.began,
+        };
+        specialization::explain(event, &asked)
+    });
+}
+
 /// `jit_post_compile_hook`: the kernel is in memory now, so a raise here leaves Triton in order.
 pub fn after(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let signature = call.keyword("compile").and_then(|payload| item(&payload, "signature"));
     let Some(info) = call.keyword("fn") else { return Ok(None) };
     let function = get(&info, "jit_function").unwrap_or(info);
+    if let Some(kernel) = call.keyword("compile").filter(|payload| !payload.is_instance_of::<PyDict>()) {
+        return inductor::after(py, call, &function, &kernel);
+    }
     let thread = std::thread::current().id();
     let entry = take(|entry| {
         let same = match (&entry.signature, &signature) {
@@ -145,23 +167,20 @@ fn event(
     py: Python<'_>,
     entry: &Entry,
     source: &Bound<'_, PyAny>,
-    heard: Option<Heard>,
+    frame: Option<Frame>,
     outcome: Outcome<'_, '_>,
 ) -> CompileEvent {
+    let duration = entry.pending.elapsed();
     let call = entry.call.bind(py);
-    let hit = heard.as_ref().map(|heard| heard.cache_hit);
-    let kind = if hit == Some(true) { Kind::Load } else { Kind::Compile };
+    let cache = frame.as_ref().map_or(CacheResult::Unknown, |frame| frame.cache(outcome.is_ok()));
+    let kind = if cache == CacheResult::Hit { Kind::Load } else { Kind::Compile };
     let mut event = CompileEvent::new(kind, "triton", describe::kernel(entry.function.bind(py), Some(call)));
-    event.duration = entry.pending.elapsed();
-    event.cache = match hit {
-        Some(true) => CacheResult::Hit,
-        Some(false) => CacheResult::Miss,
-        None => CacheResult::Unknown,
-    };
+    event.duration = duration;
+    event.cache = cache;
     event.manual_warmup = entry.manual;
     event.first_in_process = entry.first;
     event.failure = outcome.err().map(|error| operation::failure(py, error));
-    event.stages = heard.map(|heard| heard.stages).unwrap_or_default();
+    event.stages = frame.map(|mut frame| frame.take_stages()).unwrap_or_default();
     describe::add(py, &mut event, Some(call), source);
     event
 }

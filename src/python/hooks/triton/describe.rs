@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::attribute::bounded;
 use crate::event::{CompileEvent, Detail, Kernel};
@@ -14,9 +14,87 @@ static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
 const NOT_OPTIONS: &[&str] =
     &["key", "signature", "device", "constants", "extern_libs", "configs", "specialization_data", "is_warmup"];
 
+/// Characters of one value. A constant may be a table.
+const VALUE: usize = 200;
+
 /// Keeps `triton.__version__`.
 pub fn remember_version(triton: &Bound<'_, PyModule>) {
     VERSION.get_or_init(triton.py(), || get_text(triton, "__version__"));
+}
+
+/// The version's first two numbers.
+pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
+    let version = VERSION.get(py).cloned().flatten()?;
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
+/// The compiler's or the driver's class of each backend that is installed (NVIDIA's, AMD's, others').
+pub fn backends<'py>(py: Python<'py>, part: &str) -> Vec<Bound<'py, PyAny>> {
+    let backends = py.import("triton.backends").ok().and_then(|module| get(module.as_any(), "backends"));
+    let backends = backends.and_then(|backends| backends.cast_into::<PyDict>().ok()).map(|backends| backends.values());
+    backends.iter().flatten().filter_map(|backend| get(&backend, part)).collect()
+}
+
+/// The `JITFunction` inside tuners and heuristics.
+pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    let mut inner = outer.clone();
+    for _ in 0..16 {
+        // A Python function has none, so the last one that has is Triton's own.
+        match get(&inner, "fn") {
+            Some(next) if next.hasattr("fn").unwrap_or(false) => inner = next,
+            _ => break,
+        }
+    }
+    inner
+}
+
+/// A compile-time constant as text. Besides what is plain, Triton's own constants read well by attributes that are
+/// known to be plain; anything else is named by its type, because its `repr` may do anything.
+pub fn value(constant: &Bound<'_, PyAny>) -> String {
+    value_within(constant, 0)
+}
+
+fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
+    let class = constant.get_type();
+    let of_triton = get_text(class.as_any(), "__module__").is_some_and(|module| module.starts_with("triton."));
+    if of_triton && depth < 4 {
+        let name = crate::python::convert::type_name(constant);
+        let known = match name.as_str() {
+            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1)),
+            "dtype" => get_text(constant, "name"),
+            _ if constant.hasattr("arg_names").unwrap_or(false) => get_text(constant, "__name__"),
+            _ => None,
+        };
+        if let Some(known) = known {
+            return bounded(&known, VALUE).into_owned();
+        }
+    }
+    match constant.cast_exact::<PyTuple>() {
+        Ok(tuple) if depth < 4 => {
+            let members = tuple.iter().take(32).map(|member| value_within(&member, depth + 1));
+            bounded(&format!("({})", members.collect::<Vec<_>>().join(", ")), VALUE).into_owned()
+        }
+        _ => bounded(&text(constant), VALUE).into_owned(),
+    }
+}
+
+/// A tensor's type as Triton calls it: `fp16`. torch's type is an object with a `repr` of its own that is
+/// safe; another library's is named by its class, unless it is text.
+pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
+    let of_torch = get_text(dtype.get_type().as_any(), "__module__").is_some_and(|module| module == "torch");
+    let said = if of_torch {
+        dtype.str().map_or_else(|_| text(dtype), |text| text.to_string_lossy().into_owned())
+    } else {
+        value(dtype)
+    };
+    let name = said.trim_start_matches("torch.");
+    let spelt = [("bfloat", "bf"), ("float", "fp"), ("uint", "u"), ("int", "i")];
+    let short = spelt.iter().find_map(|(long, short)| Some((short, name.strip_prefix(long)?)));
+    match short {
+        Some((short, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{short}{bits}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// The kernel: from the hooks' `fn`, else from the function itself.
@@ -27,8 +105,9 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     let code = get(&python, "__code__");
     Kernel {
         name: of_info("name")
-            .or_else(|| get_text(&python, "__qualname__"))
+            .or_else(|| get_text(&python, if is_qualified(function.py()) { "__qualname__" } else { "__name__" }))
             .or_else(|| get_text(function, "__name__"))
+            .or_else(|| get_text(function, "name"))
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
         module: of_info("module").or_else(|| get_text(&python, "__module__")),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
@@ -36,9 +115,13 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     }
 }
 
+/// Whether Triton's own hooks give the qualified name: from 3.4 on. A kernel must have one name everywhere.
+fn is_qualified(py: Python<'_>) -> bool {
+    version(py).is_none_or(|version| version >= (3, 4))
+}
+
 /// What tells one specialization of a kernel from another: its key.
-pub fn specialization(py: Python<'_>, call: &Bound<'_, PyDict>) -> String {
-    let _ = py;
+pub fn specialization(call: &Bound<'_, PyDict>) -> String {
     item(call, "key").map(|key| text(&key)).unwrap_or_default()
 }
 
@@ -91,7 +174,7 @@ fn detail(
 /// A mapping as `name=value, ...`. From 3.3 on constants are named by their path, `(4,)`, in the parameters.
 fn pairs(mapping: &Bound<'_, PyAny>, names: &[String]) -> String {
     let Ok(mapping) = mapping.cast::<PyDict>() else { return text(mapping) };
-    let pairs = mapping.iter().map(|(key, value)| format!("{}={}", parameter(&key, names), text(&value)));
+    let pairs = mapping.iter().map(|(key, constant)| format!("{}={}", parameter(&key, names), value(&constant)));
     pairs.collect::<Vec<_>>().join(", ")
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::{compile, describe};
+use super::{describe, frame, inductor, manual, source};
 use crate::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
-use crate::python::convert::get;
+use crate::python::convert::{get, item, text};
 use crate::python::intercept::{After, Call};
 use crate::python::operation;
 
@@ -25,13 +25,17 @@ pub struct Heard {
 /// Called once for each compile or load, in the thread that did it.
 pub fn heard(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let heard = read(call);
-    let Some(heard) = compile::hand_over(heard) else { return Ok(None) };
     let Some(source) = call.keyword("src") else { return Ok(None) };
-    direct(py, call, &source, heard)
+    let mut heard = Some(heard);
+    frame::with(&source, |frame| frame.heard = heard.take());
+    match heard {
+        Some(heard) if !source::has_ended(&source) => unseen(py, call, &source, heard),
+        _ => Ok(None),
+    }
 }
 
-/// `triton.compile(...)` without a launch. It is over: its start is counted back from Triton's own time.
-fn direct(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard: Heard) -> PyResult<Option<After>> {
+/// A compile that we did not see begin. It is over: its start is counted back from Triton's own time.
+fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard: Heard) -> PyResult<Option<After>> {
     let Some(pending) = operation::begin(py) else { return Ok(None) };
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
@@ -40,10 +44,12 @@ fn direct(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     event.duration = heard.total;
     event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };
     event.stages = heard.stages;
+    event.manual_warmup = manual::is_manual();
     describe::add(py, &mut event, None, source);
-    let specialization = call.keyword("metadata").and_then(|metadata| metadata.get_item("hash").ok());
-    let specialization = specialization.map(|hash| hash.to_string()).unwrap_or_default();
-    let (_, raise) = operation::finish(py, &pending, event, &specialization);
+    let hash = call.keyword("metadata").and_then(|metadata| item(&metadata, "hash")).map(|hash| text(&hash));
+    let hash = hash.unwrap_or_default();
+    inductor::remember(&hash);
+    let (_, raise) = operation::finish(py, &pending, event, &hash);
     Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
 }
 

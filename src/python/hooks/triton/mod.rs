@@ -7,39 +7,72 @@
 //! | `compilation.listener` | inside it: stage times, cache hit; also `triton.compile` called directly | 3.4 on |
 //! | `jit_post_compile_hook` / `JITFunction.compiled_hook` | after a compile; error mode raises here | 3.2 on |
 
+//! | `parse_options`, `make_ir`, `add_stages`, `CompiledKernel.__init__` | inside it, in this order: see `source.rs` | all |
+//! | `warmup`, `preload` | around a manual warm-up: see `manual.rs` | all |
+//! | `CudaLauncher`, `HIPLauncher` | the C launcher is built: see `launcher.rs` | to 3.6 |
+//! | `Autotuner`'s methods, `autotuning.listener` | a tuning: see `autotune.rs` | all, 3.8 on |
+
+mod autotune;
 mod compile;
 mod describe;
+mod frame;
+mod inductor;
+mod launcher;
 mod listener;
+mod manual;
+mod source;
+mod specialization;
 
 use pyo3::prelude::*;
 
 use crate::python::convert::get;
-use crate::python::intercept::Standings;
+use crate::python::guard::guard;
+use crate::python::intercept::{After, Call, Standings};
+
+/// The oldest version that the tests run with.
+#[expect(dead_code, reason = "for jitspan.status()")]
+pub const OLDEST_TESTED: &str = "3.0.0";
+/// The newest version that the tests run with. A newer one is tried: each place by itself, none of them needed.
+#[expect(dead_code, reason = "for jitspan.status()")]
+pub const NEWEST_TESTED: &str = "3.9.0";
 
 /// Stands in all places of this version.
 pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
     let py = triton.py();
     describe::remember_version(triton);
-    let post_hook = match knobs(triton) {
-        Some(knobs) => {
-            let runtime = knobs.getattr("runtime")?;
-            standings.chain(&runtime, "jit_cache_hook", "triton.jit_cache_hook", compile::before)?;
-            standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard)?;
-            standings.chain(&runtime, "jit_post_compile_hook", "triton.jit_post_compile_hook", compile::after)?
-        }
-        None => {
-            let function = py.import("triton.runtime.jit")?.getattr("JITFunction")?;
-            standings.chain(&function, "cache_hook", "triton.cache_hook", compile::before)?;
-            standings.chain(&function, "compiled_hook", "triton.compiled_hook", compile::after)?
-        }
-    };
-    compile::set_post_hook(post_hook);
+    let knobs = knobs(triton);
+    let knobs = knobs.as_ref();
+    // Each by itself: a version that has lost one place keeps the others.
+    let stands = |place: &str, install: &dyn Fn() -> PyResult<bool>| guard(py, place, install).unwrap_or(false);
+    let launches =
+        |new: &str, old: &str, place, watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>| match knobs {
+            Some(knobs) => standings.chain(&knobs.getattr("runtime")?, new, place, watch),
+            None => {
+                let function = py.import("triton.runtime.jit")?.getattr("JITFunction")?;
+                standings.chain(&function, old, place, watch)
+            }
+        };
+    stands("triton.jit_cache_hook", &|| {
+        launches("jit_cache_hook", "cache_hook", "triton.jit_cache_hook", compile::before)
+    });
+    compile::set_post_hook(stands("triton.jit_post_compile_hook", &|| {
+        launches("jit_post_compile_hook", "compiled_hook", "triton.jit_post_compile_hook", compile::after)
+    }));
+    let listener = stands("triton.listener", &|| match knobs {
+        Some(knobs) => standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
+        None => Ok(false),
+    });
+    guard(py, "triton.source", || source::install(py, standings, listener));
+    guard(py, "triton.manual", || manual::install(py, standings));
+    guard(py, "triton.launcher", || launcher::install(py, standings));
+    guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
     Ok(())
 }
 
 /// Leaves the kernels' own `compile` attributes.
 pub fn leave_functions(py: Python<'_>) {
     compile::FUNCTIONS.leave(py);
+    source::CLASSES.leave(py);
 }
 
 /// `triton.knobs`, from 3.4 on.
@@ -48,16 +81,23 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
     get(get(&knobs, "runtime")?.as_any(), "__class__").map(|_| knobs)
 }
 
-/// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Not before
-/// arming: the tunings of a warm-up are many, and expected.
-pub fn print_autotuning(triton: &Bound<'_, PyAny>, standings: &Standings) -> PyResult<()> {
-    let py = triton.py();
-    let Some(autotuning) = get(triton, "knobs").and_then(|knobs| get(&knobs, "autotuning")) else { return Ok(()) };
+/// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Up to 3.3
+/// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
+pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
+    let (py, knobs) = (triton.py(), knobs(triton));
+    const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;
-    let said = environment.call_method1("get", ("TRITON_PRINT_AUTOTUNING",))?;
+    let said = environment.call_method1("get", (VARIABLE,))?;
     if said.extract::<String>().is_ok_and(|said| said == "0") {
         return Ok(());
     }
-    standings.set(&autotuning, "print", true.into_pyobject(py)?.to_owned().into_any())?;
+    // A knob that is set writes the variable, and does not take it back: we do.
+    if !said.extract::<String>().is_ok_and(|said| said == "1") {
+        standings.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
+    }
+    if let Some(knobs) = knobs {
+        let on = true.into_pyobject(py)?.to_owned().into_any();
+        standings.set(&knobs.getattr("autotuning")?, "print", on)?;
+    }
     Ok(())
 }

@@ -1,0 +1,115 @@
+//! Spans that somebody else has opened: the event goes on the span itself, and its own SDK exports it.
+//! Knows no SDK: what it needs of one is the trait `LiveSpan`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use opentelemetry::trace::SpanContext;
+use parking_lot::Mutex;
+
+use crate::event::{CompileEvent, Failure, UnixNanos};
+use crate::scope::Scope;
+use crate::sink::LiveSpan;
+
+/// A live span, the local root that it stands in, and what has stalled on each so far.
+#[derive(Clone)]
+pub struct Live {
+    span: Arc<dyn LiveSpan>,
+    scope: Scope,
+    root: Option<(Arc<dyn LiveSpan>, Scope)>,
+}
+
+impl Live {
+    /// The scope of the span itself.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Whether the span still takes anything.
+    pub fn is_recording(&self) -> bool {
+        self.span.is_recording()
+    }
+
+    /// Whether anything has stalled the request yet, on this span or on another one of its.
+    pub fn has_stalled(&self) -> bool {
+        self.scope.has_stalled() || self.root.as_ref().is_some_and(|(_, scope)| scope.has_stalled())
+    }
+
+    /// Counts an event that the span's scope knows already, and puts it on the span unless it leaves as a log-based one
+    /// alone (`JITSPAN_EVENTS=log`).
+    pub fn add(&self, event: &CompileEvent, as_span_event: bool) {
+        if as_span_event {
+            self.span.add(event);
+        }
+        if let Some((_, scope)) = &self.root {
+            scope.count(event);
+        }
+        self.summarise();
+    }
+
+    /// Adds to the summaries time that came after an event.
+    pub fn lengthen(&self, event: &CompileEvent, by: Duration) {
+        if let Some((_, scope)) = &self.root {
+            scope.count_longer(event, by);
+        }
+        self.summarise();
+    }
+
+    /// Marks the span as failed. Its root is left alone: whether the error fails it too is for its owner to say.
+    pub fn fail(&self, failure: &Failure) {
+        self.span.fail(failure, self.scope.note_failed());
+    }
+
+    /// Asks the span's SDK to send what it holds, and returns at once. The receiver hears when that is done.
+    pub fn flush(&self, timeout: Duration) -> Option<Receiver<()>> {
+        self.span.flush(timeout)
+    }
+
+    fn summarise(&self) {
+        let (summary, first) = self.scope.summary();
+        self.span.summarise(&summary, first);
+        if let Some((root, scope)) = &self.root {
+            let (summary, first) = scope.summary();
+            root.summarise(&summary, first);
+        }
+    }
+}
+
+/// The scopes of live spans, so that the second stall on a span adds to the first.
+#[derive(Default)]
+pub struct LiveScopes(Mutex<VecDeque<Scope>>);
+
+impl LiveScopes {
+    /// More requests than one server has in flight; beyond it the oldest span's summary begins anew.
+    const KEPT: usize = 256;
+
+    /// What has stalled on `span` so far.
+    pub fn of(&self, span: Arc<dyn LiveSpan>, started: UnixNanos) -> Live {
+        let scope = self.scope(&span.context(), started);
+        let root = span.root().map(|root| {
+            let scope = self.scope(&root.context(), started);
+            (root, scope)
+        });
+        Live { span, scope, root }
+    }
+
+    fn scope(&self, span: &SpanContext, started: UnixNanos) -> Scope {
+        let mut scopes = self.0.lock();
+        let known = scopes.iter().find(|scope| {
+            scope
+                .live_span()
+                .is_some_and(|known| known.span_id() == span.span_id() && known.trace_id() == span.trace_id())
+        });
+        if let Some(scope) = known {
+            return scope.clone();
+        }
+        let scope = Scope::live(span.clone(), started);
+        if scopes.len() >= Self::KEPT {
+            scopes.pop_front();
+        }
+        scopes.push_back(scope.clone());
+        scope
+    }
+}

@@ -1,0 +1,23 @@
+//! The lock for everything that a forked child may touch.
+
+use std::sync::{MutexGuard, PoisonError};
+
+/// The standard library's mutex, which is one futex and nothing else. `parking_lot` keeps the waiting threads of all
+/// locks in one table with locks of its own: a fork while another thread is in that table leaves the child with an
+/// entry that nobody ever releases, and a lock of the child's own can then hang.
+///
+/// A panic while it was held does not poison it: what we keep behind locks is counters and lists, never half a step.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// Holding `value`.
+    pub const fn new(value: T) -> Self {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    /// Waits for it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

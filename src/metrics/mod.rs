@@ -1,0 +1,233 @@
+//! Counts and times of stalls, added up for `metrics`. Our own few instruments: the SDK's hold locks that a fork can
+//! leave held, and it has no exemplars. Does no I/O and reads no clock.
+
+mod histogram;
+mod series;
+
+use opentelemetry::trace::SpanContext;
+use serde::Serialize;
+
+use crate::attribute::{Attributes, Value, bounded};
+use crate::event::{CacheResult, Cause, CompileEvent, Kind, UnixNanos};
+use crate::lock::Mutex;
+use crate::semconv::{attribute as key, metric as name};
+use crate::stats::{Counter, Ledger, Stats};
+pub use histogram::{BOUNDS, Exemplar, Histogram};
+pub use series::Series;
+
+/// What the stalls so far come to.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// When counting began: the start of every series.
+    started: UnixNanos,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    compile_duration: Series<Histogram>,
+    autotune_duration: Series<Histogram>,
+    compile_count: Series<u64>,
+    load_count: Series<u64>,
+    kernel_time: Series<f64>,
+}
+
+/// One instrument, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// OpenTelemetry's unit.
+    pub unit: &'static str,
+    /// What it tells.
+    pub description: &'static str,
+    /// Its series.
+    pub data: Data,
+}
+
+/// The series of one instrument.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Data {
+    /// A counter of whole things.
+    Count(Vec<(Attributes, u64)>),
+    /// A counter of seconds.
+    Time(Vec<(Attributes, f64)>),
+    /// A histogram of seconds.
+    Histogram(Vec<(Attributes, Histogram)>),
+}
+
+/// All instruments, as they stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// When counting began.
+    pub started: UnixNanos,
+    /// The instruments.
+    pub metrics: Vec<Metric>,
+}
+
+const CAUSES: [Option<Cause>; 5] =
+    [None, Some(Cause::FirstUse), Some(Cause::NewSpecialization), Some(Cause::Recompile), Some(Cause::Retune)];
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new(started: UnixNanos) -> Self {
+        Metrics { started, state: Mutex::default() }
+    }
+
+    /// Begins the series of a runtime at 0.
+    pub fn watch(&self, runtime: &str) {
+        let mut state = self.state.lock();
+        for cache in [CacheResult::Miss, CacheResult::Unknown] {
+            state.compile_duration.of(by_cache(runtime, cache, None));
+        }
+        state.autotune_duration.of(by_runtime(runtime, None));
+        state.load_count.of(by_runtime(runtime, None));
+        for cause in CAUSES {
+            state.compile_count.of(by_cause(runtime, cause));
+        }
+    }
+
+    /// Counts one more. `context` is the span of a request that waited; `now` is the time on the wire's clock.
+    pub fn add(&self, event: &CompileEvent, context: Option<&SpanContext>, now: UnixNanos) {
+        let seconds = event.duration.as_secs_f64();
+        let error = event.failure.as_ref().map(|failure| &*failure.error_type);
+        let exemplar = context.filter(|context| context.is_sampled()).map(|context| Exemplar {
+            seconds,
+            time: now,
+            trace_id: context.trace_id(),
+            span_id: context.span_id(),
+        });
+        let mut state = self.state.lock();
+        match event.kind {
+            Kind::Compile => {
+                state.compile_duration.of(by_cache(&event.runtime, event.cache, error)).add(seconds, exemplar);
+                *state.compile_count.of(by_cause(&event.runtime, event.cause)) += 1;
+            }
+            Kind::Autotune => {
+                state.autotune_duration.of(by_runtime(&event.runtime, error)).add(seconds, exemplar);
+            }
+            Kind::Load => *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
+        }
+        if event.kind != Kind::Load {
+            let mut kernel = by_runtime(&event.runtime, None);
+            kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, Self::NAME_LENGTH));
+            *state.kernel_time.of(kernel) += seconds;
+        }
+    }
+
+    /// A label, not a text for reading: a few kernels are named by their whole signature.
+    const NAME_LENGTH: usize = 120;
+
+    /// All of it, with what `stats` has counted of ourselves.
+    pub fn snapshot(&self, stats: &Stats) -> Snapshot {
+        let state = self.state.lock();
+        let mut metrics = vec![
+            metric(
+                name::COMPILE_DURATION,
+                "s",
+                "Compiles after warm-up.",
+                Data::Histogram(state.compile_duration.all()),
+            ),
+            metric(
+                name::AUTOTUNE_DURATION,
+                "s",
+                "Autotunes after warm-up.",
+                Data::Histogram(state.autotune_duration.all()),
+            ),
+            metric(name::COMPILE_COUNT, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
+            metric(
+                name::LOAD_COUNT,
+                "{load}",
+                "Kernels loaded from a cache on disk after warm-up.",
+                Data::Count(state.load_count.all()),
+            ),
+            metric(
+                name::KERNEL_TIME,
+                "s",
+                "Time lost to compiles and autotunes after warm-up.",
+                Data::Time(state.kernel_time.all()),
+            ),
+        ];
+        drop(state);
+        metrics.extend(of_ourselves(stats));
+        Snapshot { started: self.started, metrics }
+    }
+
+    /// Forgets the exemplars: they have been sent.
+    pub fn forget_exemplars(&self) {
+        let mut state = self.state.lock();
+        state.compile_duration.each(Histogram::forget_exemplars);
+        state.autotune_duration.each(Histogram::forget_exemplars);
+    }
+}
+
+fn of_ourselves(stats: &Stats) -> Vec<Metric> {
+    let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
+    let events = [Counter::Compiles, Counter::Autotunes, Counter::Loads];
+    let recorded = events.into_iter().map(|counter| stats.get(counter)).sum();
+    let dropped = |ledger: &Ledger| {
+        let each = ledger.dropped().into_iter().map(|(reason, counter)| {
+            let mut attributes = Attributes::new();
+            attributes.text(name::REASON, reason);
+            (attributes, stats.get(counter))
+        });
+        Data::Count(each.collect())
+    };
+    vec![
+        metric(
+            name::REQUEST_STALLED,
+            "{request}",
+            "Requests that waited for a compile.",
+            count(Counter::RequestsStalled),
+        ),
+        metric(
+            name::EVENTS_RECORDED,
+            "{event}",
+            "Compiles, autotunes and loads seen.",
+            Data::Count(vec![(Attributes::new(), recorded)]),
+        ),
+        metric(
+            name::EVENTS_DROPPED,
+            "{event}",
+            "Events that did not fit on their span.",
+            count(Counter::EventsDropped),
+        ),
+        metric(name::SPANS_RECORDED, "{span}", "Spans handed to the exporter.", count(Counter::SpansRecorded)),
+        metric(name::SPANS_EXPORTED, "{span}", "Spans the collector took.", count(Counter::SpansExported)),
+        metric(name::SPANS_DROPPED, "{span}", "Spans dropped, by reason.", dropped(&Ledger::SPANS)),
+        metric(
+            name::LOGS_RECORDED,
+            "{record}",
+            "Log-based events handed to the exporter.",
+            count(Counter::LogsRecorded),
+        ),
+        metric(name::LOGS_EXPORTED, "{record}", "Log-based events the collector took.", count(Counter::LogsExported)),
+        metric(name::LOGS_DROPPED, "{record}", "Log-based events dropped, by reason.", dropped(&Ledger::LOGS)),
+    ]
+}
+
+fn metric(name: &'static str, unit: &'static str, description: &'static str, data: Data) -> Metric {
+    Metric { name, unit, description, data }
+}
+
+fn by_runtime(runtime: &str, error: Option<&str>) -> Attributes {
+    let mut to = Attributes::new();
+    to.text(key::RUNTIME, runtime);
+    to.optional(key::ERROR_TYPE, error);
+    to
+}
+
+fn by_cache(runtime: &str, cache: CacheResult, error: Option<&str>) -> Attributes {
+    let mut to = by_runtime(runtime, error);
+    to.text(key::CACHE_RESULT, cache.as_str());
+    to
+}
+
+fn by_cause(runtime: &str, cause: Option<Cause>) -> Attributes {
+    let mut to = by_runtime(runtime, None);
+    to.set(key::CAUSE, Value::from(cause.map_or("unknown", Cause::as_str)));
+    to
+}
+
+#[cfg(test)]
+mod tests;

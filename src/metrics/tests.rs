@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+use super::*;
+use crate::event::{Failure, Kernel};
+
+fn compile(kernel: &str, milliseconds: u64) -> CompileEvent {
+    let mut event = CompileEvent::new(Kind::Compile, "triton", Kernel::named(kernel));
+    event.duration = Duration::from_millis(milliseconds);
+    event.cache = CacheResult::Miss;
+    event
+}
+
+fn of<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Data {
+    &snapshot.metrics.iter().find(|metric| metric.name == name).unwrap().data
+}
+
+#[test]
+fn a_watched_runtime_begins_at_zero() {
+    let metrics = Metrics::new(1);
+    metrics.watch("triton");
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Count(counts) = of(&snapshot, name::COMPILE_COUNT) else { panic!() };
+    assert_eq!(counts.len(), 5);
+    assert!(counts.iter().all(|(_, count)| *count == 0));
+    let Data::Histogram(durations) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
+    assert!(durations.iter().all(|(_, duration)| duration.count() == 0));
+    for own in [name::REQUEST_STALLED, name::EVENTS_RECORDED, name::EVENTS_DROPPED, name::SPANS_DROPPED] {
+        let Data::Count(counts) = of(&snapshot, own) else { panic!() };
+        assert!(!counts.is_empty() && counts.iter().all(|(_, count)| *count == 0), "{own}");
+    }
+}
+
+#[test]
+fn a_compile_adds_to_a_series_that_began_at_zero() {
+    let metrics = Metrics::new(1);
+    metrics.watch("triton");
+    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_COUNT) {
+        Data::Count(counts) => counts.len(),
+        _ => panic!(),
+    };
+    let before = series(&metrics);
+    let mut event = compile("k", 10);
+    for cause in CAUSES {
+        event.cause = cause;
+        metrics.add(&event, None, 2);
+    }
+    assert_eq!(series(&metrics), before);
+}
+
+#[test]
+fn a_value_on_a_bound_is_counted_below_it() {
+    let mut histogram = Histogram::default();
+    for seconds in [0.5, 0.500001, 601.0] {
+        histogram.add(seconds, None);
+    }
+    let at = BOUNDS.iter().position(|bound| *bound == 0.5).unwrap();
+    assert_eq!((histogram.counts[at], histogram.counts[at + 1], histogram.counts[BOUNDS.len()]), (1, 1, 1));
+    assert_eq!(histogram.range, Some((0.5, 601.0)));
+}
+
+#[test]
+fn kernels_beyond_the_limit_share_one_series_and_lose_no_time() {
+    let metrics = Metrics::new(1);
+    for kernel in 0..1_000 {
+        metrics.add(&compile(&format!("kernel_{kernel}"), 1_000), None, 2);
+    }
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
+    assert_eq!(times.len(), Series::<f64>::LIMIT + 1);
+    assert_eq!(times.iter().map(|(_, seconds)| seconds).sum::<f64>(), 1_000.0);
+    assert_eq!(times.last().unwrap().0.get(name::OVERFLOW), Some(&Value::Bool(true)));
+}
+
+#[test]
+fn an_exemplar_names_a_sampled_request_until_it_was_sent() {
+    let metrics = Metrics::new(1);
+    let context = |flags| {
+        SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default())
+    };
+    let exemplars = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_DURATION) {
+        Data::Histogram(series) => {
+            series.iter().flat_map(|(_, histogram)| histogram.exemplars().copied().collect::<Vec<_>>()).collect()
+        }
+        _ => Vec::new(),
+    };
+    metrics.add(&compile("k", 300), Some(&context(TraceFlags::default())), 7);
+    assert_eq!(exemplars(&metrics), []);
+    metrics.add(&compile("k", 300), Some(&context(TraceFlags::SAMPLED)), 7);
+    let expected =
+        Exemplar { seconds: 0.3, time: 7, trace_id: TraceId::from_bytes([1; 16]), span_id: SpanId::from_bytes([2; 8]) };
+    assert_eq!(exemplars(&metrics), [expected]);
+    metrics.forget_exemplars();
+    assert_eq!(exemplars(&metrics), []);
+}
+
+#[test]
+fn a_failed_compile_is_told_by_its_error() {
+    let metrics = Metrics::new(1);
+    let mut event = compile("k", 300);
+    event.failure = Some(Failure { error_type: "CompilationError".into(), message: "at 3:4".into() });
+    metrics.add(&event, None, 2);
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Histogram(series) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
+    assert_eq!(series[0].0.get(key::ERROR_TYPE), Some(&"CompilationError".into()));
+}

@@ -1,0 +1,401 @@
+//! A tuning, from its methods that are on the cold path only. `Autotuner.run` stays unwrapped:
+//!
+//! | place | when | versions |
+//! |---|---|---|
+//! | `Autotuner.prune_configs` | a key that was not tuned before: it begins | all |
+//! | `Autotuner.check_disk_cache` | before the benchmark, and around it; True: from disk | 3.4 on |
+//! | `Autotuner._bench` | one configuration; compiles nest in it | all |
+//! | `knobs.autotuning.listener` | the whole, when the result is kept: the authoritative record | 3.8 on |
+//! | `pre_hook` of the one tuner, put there for one call | after the last one: error mode raises here | to 3.7 |
+//!
+//! The result is kept when the last three are called, so the next launch works.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use super::describe;
+use crate::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
+use crate::monitor::Pending;
+use crate::python::convert::{get, item};
+use crate::python::guard::guard;
+use crate::python::intercept::{After, Call, Interceptor, Standings};
+use crate::python::operation;
+
+/// A tuning that is going on in this thread.
+struct Tune {
+    tuner: Py<PyAny>,
+    pending: Arc<Pending>,
+    key: Vec<(String, String)>,
+    cause: Cause,
+    changes: Vec<String>,
+    manual: bool,
+    /// Configurations that were left to be benchmarked. None: we were not told.
+    expected: Option<usize>,
+    benchmarked: usize,
+    /// Of these, at most [`TIMINGS`].
+    timings: Vec<(String, f64)>,
+    /// Whether `check_disk_cache` is around the benchmark.
+    in_disk_check: bool,
+    /// Set once it was recorded.
+    raise: Option<PyErr>,
+    recorded: bool,
+}
+
+thread_local! {
+    static TUNES: RefCell<Vec<Tune>> = const { RefCell::new(Vec::new()) };
+}
+
+const LISTENER: &str = "triton.autotuning_listener";
+
+/// Timings kept of one tuning.
+const TIMINGS: usize = 1024;
+
+/// Stands in all these places that are there.
+pub fn install(py: Python<'_>, standings: &'static Standings, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
+        standings.wrap(&tuner, "prune_configs", "triton.prune_configs", prunes)?;
+        standings.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
+        standings.wrap(&tuner, "_bench", "triton._bench", benches)?;
+    }
+    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning")) {
+        standings.chain(&autotuning, "listener", LISTENER, hears)?;
+    }
+    Ok(())
+}
+
+/// The innermost tuning of this tuner in this thread.
+fn with<T>(tuner: &Bound<'_, PyAny>, body: impl FnOnce(&mut Tune) -> T) -> Option<T> {
+    TUNES.with_borrow_mut(|tunes| tunes.iter_mut().rev().find(|tune| tune.tuner.bind(tuner.py()).is(tuner)).map(body))
+}
+
+/// Takes it out, and those that it encloses: they were left without a word.
+fn take(tuner: &Bound<'_, PyAny>) -> Option<Tune> {
+    let mut taken = TUNES.with_borrow_mut(|tunes| {
+        let at = tunes.iter().rposition(|tune| tune.tuner.bind(tuner.py()).is(tuner))?;
+        Some(tunes.split_off(at))
+    })?;
+    (!taken.is_empty()).then(|| taken.remove(0))
+}
+
+/// `prune_configs(self, kwargs)`.
+fn prunes(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(tuner) = call.arg(0) else { return Ok(None) };
+    if super::manual::is_tuners() {
+        return Ok(None);
+    }
+    let keywords = call.arg(1).or_else(|| call.keyword("kwargs"));
+    if !begin(py, &tuner, keywords.as_ref().and_then(|keywords| keywords.cast::<PyDict>().ok())) {
+        return Ok(None);
+    }
+    let tuner = tuner.unbind();
+    Ok(Some(Box::new(move |py, outcome| {
+        let tuner = tuner.bind(py);
+        match outcome {
+            Ok(left) => {
+                let count = left.len().ok();
+                with(tuner, |tune| tune.expected = count);
+            }
+            Err(_) => drop(take(tuner)),
+        }
+        Ok(None)
+    })))
+}
+
+fn begin(py: Python<'_>, tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> bool {
+    // A tuning that came to nothing (pruned to one configuration, from 3.8 on) is still here.
+    drop(take(tuner));
+    let Some(pending) = operation::begin(py) else { return false };
+    let named = named_values(tuner, keywords);
+    let known = get(tuner, "cache").and_then(|cache| cache.cast_into::<PyDict>().ok());
+    let known = known.filter(|known| !known.is_empty());
+    let tune = Tune {
+        changes: known.as_ref().map(|known| changes(known, &named)).unwrap_or_default(),
+        cause: if known.is_some() { Cause::Retune } else { Cause::FirstUse },
+        tuner: tuner.clone().unbind(),
+        pending,
+        key: named.into_iter().filter(|(_, _, of_key)| *of_key).map(|(name, value, _)| (name, value)).collect(),
+        manual: super::manual::is_manual(),
+        expected: None,
+        benchmarked: 0,
+        timings: Vec::new(),
+        in_disk_check: false,
+        raise: None,
+        recorded: false,
+    };
+    TUNES.with_borrow_mut(|tunes| tunes.push(tune));
+    true
+}
+
+/// `check_disk_cache(self, tuning_key, configs, bench_fn)` calls `bench_fn` itself if there is nothing on disk.
+fn checks_disk(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(tuner) = call.arg(0) else { return Ok(None) };
+    if with(&tuner, |tune| tune.in_disk_check = true).is_none() {
+        return Ok(None);
+    }
+    let tuner = tuner.unbind();
+    Ok(Some(Box::new(move |py, outcome| {
+        let tuner = tuner.bind(py);
+        let from_disk = outcome.is_ok_and(|hit| hit.is_truthy().unwrap_or(false));
+        if outcome.is_err() {
+            drop(take(tuner));
+            return Ok(None);
+        }
+        if from_disk && let Some(tune) = take(tuner) {
+            let mut event = event(py, tuner, &tune, CacheResult::Hit);
+            if let Some(autotune) = &mut event.autotune {
+                autotune.benchmarked = Some(0);
+                autotune.timings =
+                    get(tuner, "configs_timings").map(|timings| read_timings(&timings)).unwrap_or_default();
+                autotune.best = best(&autotune.timings);
+            }
+            return Ok(finish(py, &tune, event));
+        }
+        // From 3.8 on the listener comes next, and raises.
+        if listener_stands(py) {
+            return Ok(None);
+        }
+        Ok(take(tuner).and_then(|tune| tune.raise))
+    })))
+}
+
+/// `_bench(self, *args, config, **meta)`.
+fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let (Some(tuner), Some(config)) = (call.arg(0), call.keyword("config")) else { return Ok(None) };
+    let known = with(&tuner, |tune| Arc::clone(&tune.pending));
+    let pending = match known {
+        Some(pending) => Some(pending),
+        // Somebody has pruned in his own way.
+        None if begin(py, &tuner, call.kwargs) => with(&tuner, |tune| Arc::clone(&tune.pending)),
+        None => None,
+    };
+    let Some(pending) = pending else { return Ok(None) };
+    operation::enter(&pending);
+    let (tuner, config) = (tuner.unbind(), config.unbind());
+    Ok(Some(Box::new(move |py, outcome| {
+        operation::leave(&pending);
+        let tuner = tuner.bind(py);
+        match outcome {
+            Ok(timing) => {
+                let timing = (configuration(config.bind(py)), milliseconds(timing));
+                let complete = with(tuner, |tune| {
+                    if tune.timings.len() < TIMINGS {
+                        tune.timings.push(timing);
+                    }
+                    tune.benchmarked += 1;
+                    tune.expected == Some(tune.benchmarked)
+                });
+                if complete == Some(true) {
+                    guard(py, "triton.autotune", || benched(py, tuner));
+                }
+            }
+            Err(error) => {
+                if let Some(tune) = take(tuner)
+                    // Error mode has stopped it at a compile, which has been reported.
+                    && !operation::is_ours(py, error)
+                {
+                    let mut event = event(py, tuner, &tune, CacheResult::Miss);
+                    event.failure = Some(operation::failure(py, error));
+                    if let Some(autotune) = &mut event.autotune {
+                        autotune.best = None;
+                    }
+                    finish(py, &tune, event);
+                }
+            }
+        }
+        Ok(None)
+    })))
+}
+
+/// The last configuration has been benchmarked.
+fn benched(py: Python<'_>, tuner: &Bound<'_, PyAny>) -> PyResult<()> {
+    if listener_stands(py) {
+        return Ok(());
+    }
+    let Some(mut tune) = take(tuner) else { return Ok(()) };
+    let event = event(py, tuner, &tune, CacheResult::Miss);
+    tune.raise = finish(py, &tune, event);
+    tune.recorded = true;
+    if tune.in_disk_check {
+        TUNES.with_borrow_mut(|tunes| tunes.push(tune));
+        return Ok(());
+    }
+    match tune.raise {
+        Some(raise) => raise_when_kept(tuner, raise),
+        None => Ok(()),
+    }
+}
+
+/// `Autotuner.run` keeps the result, and then calls `self.pre_hook(..., reset_only=True)`: that is where to raise.
+fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
+    let found = tuner.getattr("pre_hook")?;
+    let (owner, original) = (tuner.clone().unbind(), found.clone().unbind());
+    let thread = std::thread::current().id();
+    let raise = parking_lot::Mutex::new(Some(raise));
+    let watch = move |py: Python<'_>, call: &Call<'_, '_>| -> PyResult<Option<After>> {
+        let resets = call.keyword("reset_only").is_some_and(|only| only.is_truthy().unwrap_or(false));
+        if !resets || std::thread::current().id() != thread {
+            return Ok(None);
+        }
+        owner.bind(py).setattr("pre_hook", &original)?;
+        let raise = raise.lock().take();
+        Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
+    };
+    tuner.setattr("pre_hook", Interceptor::around(&found, "triton.autotune.pre_hook", watch)?)
+}
+
+/// `knobs.autotuning.listener(*, fn, key, best_config, configs_timings, duration, cache_hit)`, called in `run`.
+fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(function) = call.keyword("fn") else { return Ok(None) };
+    let hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().unwrap_or(false));
+    if hit {
+        // The check of the disk has reported it.
+        return Ok(None);
+    }
+    let innermost = TUNES.with_borrow(|tunes| tunes.last().map(|tune| tune.tuner.clone_ref(py)));
+    let Some(tuner) = innermost.filter(|tuner| describe::innermost_function(tuner.bind(py)).is(&function)) else {
+        return Ok(None);
+    };
+    let tuner = tuner.bind(py);
+    let Some(tune) = take(tuner) else { return Ok(None) };
+    if tune.recorded {
+        return Ok(None);
+    }
+    let mut event = event(py, tuner, &tune, CacheResult::Miss);
+    if let Some(autotune) = &mut event.autotune {
+        if let Some(timings) = call.keyword("configs_timings") {
+            autotune.timings = read_timings(&timings);
+            autotune.benchmarked = Some(timings.len()? as u64);
+        }
+        if let Some(config) = call.keyword("best_config") {
+            autotune.best = Some(configuration(&config));
+        }
+    }
+    // Its `duration` is that of the benchmark; the request has waited for the pruning too, so ours stays.
+    let raise = finish(py, &tune, event);
+    Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
+}
+
+/// Whether the listener will be called: the slot is ours. Where somebody has taken it since, we do without.
+fn listener_stands(py: Python<'_>) -> bool {
+    let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok();
+    let knobs = modules.and_then(|modules| item(&modules, "triton.knobs"));
+    let slot = knobs.and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
+    slot.and_then(|slot| slot.cast_into::<Interceptor>().ok()).is_some_and(|slot| slot.get().stands(LISTENER))
+}
+
+fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResult) -> CompileEvent {
+    let duration = tune.pending.elapsed();
+    let function = describe::innermost_function(tuner);
+    let mut event = CompileEvent::new(Kind::Autotune, "triton", describe::kernel(&function, None));
+    event.duration = duration;
+    event.cache = cache;
+    event.cause = Some(tune.cause);
+    event.changes = tune.changes.clone();
+    event.manual_warmup = tune.manual;
+    event.autotune = Some(Autotune {
+        key: tune.key.clone(),
+        declared: get(tuner, "configs").and_then(|configs| configs.len().ok()).map(|count| count as u64),
+        benchmarked: Some(tune.benchmarked as u64),
+        best: best(&tune.timings),
+        timings: tune.timings.clone(),
+    });
+    describe::add(py, &mut event, None, &function);
+    event
+}
+
+fn finish(py: Python<'_>, tune: &Tune, event: CompileEvent) -> Option<PyErr> {
+    let key = tune.key.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+    let (_, raise) = operation::finish(py, &tune.pending, event, &format!("autotune {key}"));
+    raise
+}
+
+/// The tuning key: first its arguments' values, then the dtype of every argument that has one. The flag tells the two
+/// apart.
+fn named_values(tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> Vec<(String, String, bool)> {
+    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
+    // Up to 3.1 the key is a list of indices, and since then of names.
+    let keys: Vec<String> = match get(tuner, "keys").and_then(|keys| keys.extract().ok()) {
+        Some(keys) => keys,
+        None => {
+            let indices = get(tuner, "key_idx").and_then(|indices| indices.extract::<Vec<usize>>().ok());
+            indices.unwrap_or_default().into_iter().filter_map(|index| names.get(index).cloned()).collect()
+        }
+    };
+    let positional = get(tuner, "nargs").and_then(|positional| positional.cast_into::<PyDict>().ok());
+    let of = |name: &str| {
+        let keyword = keywords.and_then(|keywords| keywords.get_item(name).ok().flatten());
+        keyword.or_else(|| positional.as_ref()?.get_item(name).ok().flatten())
+    };
+    let mut values: Vec<(String, String, bool)> =
+        keys.into_iter().filter_map(|key| of(&key).map(|value| (key, describe::value(&value), true))).collect();
+    let given = |keyword: bool| {
+        let dictionary = if keyword { keywords } else { positional.as_ref() };
+        let items = dictionary.map(PyDictMethods::items);
+        items.map(|items| items.iter().filter_map(|pair| pair.get_item(0).ok()).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    for name in given(false).into_iter().chain(given(true)).filter_map(|name| name.extract::<String>().ok()) {
+        let dtype = if names.contains(&name) { of(&name).and_then(|value| get(&value, "dtype")) } else { None };
+        if let Some(dtype) = dtype {
+            values.push((name, describe::dtype(&dtype), false));
+        }
+    }
+    values
+}
+
+/// What differs from the nearest key that was tuned before.
+fn changes(known: &Bound<'_, PyDict>, named: &[(String, String, bool)]) -> Vec<String> {
+    let differences = |key: Bound<'_, PyTuple>| {
+        let before: Vec<String> = key
+            .iter()
+            .zip(named)
+            .map(|(value, (_, _, of_key))| if *of_key { describe::value(&value) } else { describe::dtype(&value) })
+            .collect();
+        let changed = named.iter().zip(before).filter(|((_, now, _), before)| now != before);
+        changed
+            .map(|((name, now, of_key), before)| match of_key {
+                true => format!("{name}: {before} -> {now} (tuning key)"),
+                false => format!("dtype of {name}: {before} -> {now}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let keys = known.keys();
+    let recent =
+        (0..keys.len()).rev().take(256).filter_map(|index| keys.get_item(index).ok()?.cast_into::<PyTuple>().ok());
+    recent.filter(|key| key.len() == named.len()).map(differences).min_by_key(Vec::len).unwrap_or_default()
+}
+
+fn read_timings(timings: &Bound<'_, PyAny>) -> Vec<(String, f64)> {
+    let items = timings.cast::<PyDict>().map(PyDictMethods::items).unwrap_or_else(|_| PyList::empty(timings.py()));
+    let pairs = items.iter().take(TIMINGS).filter_map(|pair| Some((pair.get_item(0).ok()?, pair.get_item(1).ok()?)));
+    pairs.map(|(config, timing)| (configuration(&config), milliseconds(&timing))).collect()
+}
+
+/// As Triton prints it, without what is unset. Not its `str`: a value may be any object.
+fn configuration(config: &Bound<'_, PyAny>) -> String {
+    let mut parts = Vec::new();
+    let own = get(config, "kwargs").and_then(|own| own.cast_into::<PyDict>().ok()).map(|own| own.items());
+    for (name, value) in own.iter().flatten().filter_map(|pair| Some((pair.get_item(0).ok()?, pair.get_item(1).ok()?)))
+    {
+        parts.push(format!("{}: {}", describe::value(&name), describe::value(&value)));
+    }
+    for name in ["num_warps", "num_ctas", "num_stages", "maxnreg"] {
+        if let Some(value) = get(config, name) {
+            parts.push(format!("{name}: {}", describe::value(&value)));
+        }
+    }
+    parts.join(", ")
+}
+
+/// The median, which comes first of three quantiles, or a number alone.
+fn milliseconds(timing: &Bound<'_, PyAny>) -> f64 {
+    let first = timing.get_item(0).unwrap_or_else(|_| timing.clone());
+    first.extract().unwrap_or(f64::NAN)
+}
+
+fn best(timings: &[(String, f64)]) -> Option<String> {
+    let fastest = timings.iter().filter(|(_, time)| time.is_finite()).min_by(|one, other| one.1.total_cmp(&other.1));
+    fastest.map(|(configuration, _)| configuration.clone())
+}

@@ -1,0 +1,54 @@
+//! Inductor may call the hook after a compile by itself (`TORCHINDUCTOR_RUN_JIT_POST_COMPILE_HOOK=1`), with a payload of
+//! its own: `fn` is the `JITFunction`, `compile` the `CompiledKernel`, `already_compiled` true. What was compiled in this
+//! process has been reported by then; what its pool of processes compiled is reported here, without a duration.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use super::describe;
+use crate::event::{CompileEvent, Kind};
+use crate::python::convert::get_text;
+use crate::python::intercept::{After, Call};
+use crate::python::operation;
+
+/// Hashes of the kernels that were compiled or loaded here, the oldest first.
+static REPORTED: Mutex<(BTreeSet<String>, VecDeque<String>)> = Mutex::new((BTreeSet::new(), VecDeque::new()));
+const REPORTED_KEPT: usize = 8192;
+
+/// A kernel has been seen. False: it had been before.
+pub fn remember(hash: &str) -> bool {
+    let mut reported = REPORTED.lock();
+    let (known, order) = &mut *reported;
+    if !known.insert(hash.to_owned()) {
+        return false;
+    }
+    order.push_back(hash.to_owned());
+    if order.len() > REPORTED_KEPT
+        && let Some(oldest) = order.pop_front()
+    {
+        known.remove(&oldest);
+    }
+    true
+}
+
+/// The hook after a compile, with Inductor's payload.
+pub fn after(
+    py: Python<'_>,
+    call: &Call<'_, '_>,
+    function: &Bound<'_, PyAny>,
+    kernel: &Bound<'_, PyAny>,
+) -> PyResult<Option<After>> {
+    let hash = get_text(kernel, "hash").unwrap_or_default();
+    if !hash.is_empty() && !remember(&hash) {
+        return Ok(None);
+    }
+    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let mut event = CompileEvent::new(Kind::Compile, "triton", describe::kernel(function, call.kwargs));
+    event.manual_warmup = call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    let source = kernel.getattr("src").unwrap_or_else(|_| kernel.clone());
+    describe::add(py, &mut event, None, &source);
+    let (_, raise) = operation::finish(py, &pending, event, &hash);
+    Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
+}

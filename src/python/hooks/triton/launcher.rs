@@ -1,0 +1,86 @@
+//! The C launcher: up to 3.6 Triton builds it with the C compiler at the first launch of a signature, after every hook,
+//! for a quarter of a second. Its constructor is only on that path; the time is added to the compile it belongs to.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
+
+use super::describe;
+use crate::monitor::Recorded;
+use crate::python::convert::{get, text};
+use crate::python::intercept::{After, Call, Standings};
+
+/// A launcher that was built before is loaded in about a millisecond; a C compiler takes a hundred.
+const BUILT: Duration = Duration::from_millis(5);
+
+/// Compiles that were not launched yet. From a pool of threads several come before the first launch.
+static RECENT: Mutex<VecDeque<(Py<PyWeakrefReference>, Recorded)>> = Mutex::new(VecDeque::new());
+const RECENT_KEPT: usize = 64;
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Stands in front of the launchers' constructors, in versions that build them.
+pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
+    WATCHED.store(false, Ordering::Relaxed);
+    if describe::version(py).is_some_and(|version| version >= (3, 7)) {
+        return Ok(());
+    }
+    for driver in describe::backends(py, "driver") {
+        // Triton loads these modules under no name of their own: the one that `import` gives is another.
+        let Some(globals) = get(&driver, "__init__").and_then(|function| get(&function, "__globals__")) else {
+            continue;
+        };
+        let Ok(globals) = globals.cast_into::<PyDict>() else { continue };
+        for (name, class) in
+            globals.items().iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
+        {
+            if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
+                let stands = standings.wrap(&class, "__init__", "triton.launcher", watch)?;
+                WATCHED.fetch_or(stands, Ordering::Relaxed);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a compile for the launcher that may follow it.
+pub fn remember(source: &Bound<'_, PyAny>, recorded: Recorded) {
+    if !WATCHED.load(Ordering::Relaxed) {
+        return;
+    }
+    let Ok(weak) = PyWeakrefReference::new(source) else { return };
+    let mut recent = RECENT.lock();
+    let oldest = if recent.len() >= RECENT_KEPT { recent.pop_front() } else { None };
+    recent.push_back((weak.unbind(), recorded));
+    drop(recent);
+    // Not under our lock: that may run Python.
+    drop(oldest);
+}
+
+/// `CudaLauncher(src, metadata)`, `HIPLauncher(src, metadata)`.
+fn watch(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(source) = call.arg(1).or_else(|| call.keyword("src")) else { return Ok(None) };
+    let Some(recorded) = take(&source) else { return Ok(None) };
+    let began = Instant::now();
+    Ok(Some(Box::new(move |_py, outcome| {
+        let duration = began.elapsed();
+        if let (Ok(_), true, Some(monitor)) = (outcome, duration >= BUILT, crate::monitor()) {
+            monitor.lengthen(&recorded, duration);
+        }
+        Ok(None)
+    })))
+}
+
+fn take(source: &Bound<'_, PyAny>) -> Option<Recorded> {
+    let weak = PyWeakrefReference::new(source).ok()?;
+    let found = {
+        let mut recent = RECENT.lock();
+        let at = recent.iter().rposition(|(known, _)| known.bind(source.py()).is(&weak))?;
+        recent.remove(at)
+    };
+    found.map(|(_, recorded)| recorded)
+}

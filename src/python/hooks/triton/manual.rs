@@ -1,0 +1,57 @@
+//! `.warmup(...)` and `.preload(...)`: compiles that somebody asked for in so many words are no accident. Triton's own
+//! flag says so from 3.2 on, and not for `preload`; these methods say it in every version.
+
+use std::cell::Cell;
+
+use pyo3::prelude::*;
+
+use crate::python::convert::get;
+use crate::python::intercept::{After, Call, Standings};
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    /// Those of a tuner: it compiles each configuration and benchmarks none.
+    static TUNERS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether this thread is in a manual warm-up.
+pub fn is_manual() -> bool {
+    CALLS.get() > 0
+}
+
+/// Whether it is in a tuner's.
+pub fn is_tuners() -> bool {
+    TUNERS.get() > 0
+}
+
+/// Stands in front of each class's own methods.
+pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
+    let functions = py.import("triton.runtime.jit")?;
+    for class in ["KernelInterface", "JITFunction"].iter().filter_map(|class| get(functions.as_any(), class)) {
+        // Only where it is defined: what is inherited is seen there.
+        for name in ["warmup", "preload"] {
+            if class.getattr("__dict__")?.contains(name)? {
+                standings
+                    .wrap(&class, name, "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| watch(&[&CALLS]))?;
+            }
+        }
+    }
+    if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
+        standings.wrap(&tuner, "warmup", "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| {
+            watch(&[&CALLS, &TUNERS])
+        })?;
+    }
+    Ok(())
+}
+
+fn watch(counts: &'static [&'static std::thread::LocalKey<Cell<usize>>]) -> PyResult<Option<After>> {
+    for count in counts {
+        count.set(count.get() + 1);
+    }
+    Ok(Some(Box::new(move |_py, _outcome| {
+        for count in counts {
+            count.set(count.get().saturating_sub(1));
+        }
+        Ok(None)
+    })))
+}

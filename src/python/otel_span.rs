@@ -1,0 +1,170 @@
+//! The span that opentelemetry-python has open where a kernel compiles: the event goes on it, its own SDK exports it.
+//!
+//! opentelemetry-python is never imported by us. On each stall we look for what the program has imported by then.
+//! logfire's spans are opentelemetry-python's; ddtrace's are in [`super::datadog_span`].
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::convert::{self, get};
+use super::datadog_span::{self, DatadogSpan};
+use super::guard::guard;
+use super::{UnexpectedCompileError, local_root, provider_flush};
+use crate::attribute::Attributes;
+use crate::event::{CompileEvent, Failure};
+use crate::monitor::Place;
+use crate::semconv::attribute;
+use crate::sink::LiveSpan;
+
+const API: &str = "opentelemetry.trace";
+const PLACE: &str = "otel_span";
+
+/// The live span of this task or thread. One that takes nothing (it has ended, it is not sampled, it is the remote
+/// span of a request that was only propagated) is a parent.
+pub fn place(py: Python<'_>) -> PyResult<Place> {
+    let current = current(py);
+    if let Some(span) = &current
+        && is_recording(span)
+    {
+        return match DatadogSpan::behind(span) {
+            Some(datadog) => Ok(Place::Live(Arc::new(datadog))),
+            None => Ok(OtelSpan::new(span).map_or(Place::Nobody, |span| Place::Live(Arc::new(span)))),
+        };
+    }
+    if let Some(span) = datadog_span::current(py) {
+        return Ok(Place::Live(Arc::new(span)));
+    }
+    Ok(current.as_ref().and_then(context).map_or(Place::Nobody, Place::Under))
+}
+
+/// A module, if the program has imported it.
+pub fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
+    let modules = py.import("sys").ok()?.getattr("modules").ok()?;
+    convert::item(&modules, name)
+}
+
+fn current(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    // While another thread is importing it, the module is there and its functions are not.
+    imported(py, API)?.call_method0("get_current_span").ok().filter(|span| !span.is_none())
+}
+
+/// Whether a span of opentelemetry-python takes anything.
+pub fn is_recording(span: &Bound<'_, PyAny>) -> bool {
+    span.call_method0("is_recording").and_then(|answer| answer.is_truthy()).unwrap_or(false)
+}
+
+/// The identity of a span of opentelemetry-python, if it is valid.
+fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
+    let context = span.call_method0("get_span_context").ok()?;
+    let trace_id = get(&context, "trace_id")?.extract::<u128>().ok()?;
+    let span_id = get(&context, "span_id")?.extract::<u64>().ok()?;
+    let flags = get(&context, "trace_flags").and_then(|flags| flags.extract::<u8>().ok()).unwrap_or_default();
+    let remote = get(&context, "is_remote").is_some_and(|remote| remote.is_truthy().unwrap_or(false));
+    let state = get(&context, "trace_state").and_then(|state| state.call_method0("to_header").ok());
+    let state = state.and_then(|state| convert::text(&state).parse().ok());
+    let identity = SpanContext::new(
+        TraceId::from(trace_id),
+        SpanId::from(span_id),
+        TraceFlags::new(flags),
+        remote,
+        state.unwrap_or_default(),
+    );
+    identity.is_valid().then_some(identity)
+}
+
+/// A recording span of opentelemetry-python.
+struct OtelSpan {
+    span: Py<PyAny>,
+    context: SpanContext,
+    root: Option<Py<PyAny>>,
+}
+
+impl OtelSpan {
+    fn new(span: &Bound<'_, PyAny>) -> Option<Self> {
+        let root = guard(span.py(), "local_root", || local_root::find(span)).flatten();
+        Some(OtelSpan { span: span.clone().unbind(), context: context(span)?, root: root.map(Bound::unbind) })
+    }
+
+    fn with(&self, body: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>) {
+        // No interpreter: the process ends, and whoever recorded this is not in Python any more.
+        Python::try_attach(|py| guard(py, PLACE, || body(self.span.bind(py))));
+    }
+}
+
+impl LiveSpan for OtelSpan {
+    fn context(&self) -> SpanContext {
+        self.context.clone()
+    }
+
+    fn is_recording(&self) -> bool {
+        Python::try_attach(|py| is_recording(self.span.bind(py))).unwrap_or(false)
+    }
+
+    fn root(&self) -> Option<Arc<dyn LiveSpan>> {
+        let root = Python::try_attach(|py| {
+            let root = self.root.as_ref()?.bind(py);
+            Some(OtelSpan { span: root.clone().unbind(), context: context(root)?, root: None })
+        });
+        root.flatten().map(|root| Arc::new(root) as Arc<dyn LiveSpan>)
+    }
+
+    fn add(&self, event: &CompileEvent) {
+        self.with(|span| {
+            let options = PyDict::new(span.py());
+            options.set_item("attributes", mapping(span.py(), &event.attributes())?)?;
+            // A ddtrace span that we do not recognise as one reads microseconds: now is nearer than 1970.
+            if !datadog_span::is_shim(span) {
+                options.set_item("timestamp", event.started)?;
+            }
+            span.call_method("add_event", (event.kind.event_name(),), Some(&options)).map(drop)
+        });
+    }
+
+    fn summarise(&self, summary: &Attributes, _first: bool) {
+        self.with(|span| span.call_method1("set_attributes", (mapping(span.py(), summary)?,)).map(drop));
+    }
+
+    fn fail(&self, failure: &Failure, _first: bool) {
+        self.with(|span| {
+            let py = span.py();
+            span.call_method1("set_attribute", (attribute::ERROR_TYPE, &failure.error_type))?;
+            // `start_as_current_span` will record the raised error once more, if nobody catches it inside the span.
+            let error = UnexpectedCompileError::new_err(failure.message.clone());
+            span.call_method1("record_exception", (error.value(py),))?;
+            let Some(api) = imported(py, API) else { return Ok(()) };
+            let status = api.getattr("Status")?.call1((api.getattr("StatusCode")?.getattr("ERROR")?, &failure.message));
+            span.call_method1("set_status", (status?,)).map(drop)
+        });
+    }
+
+    fn flush(&self, timeout: Duration) -> Option<Receiver<()>> {
+        Python::try_attach(|py| {
+            let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            let flush = provider(self.span.bind(py))?.getattr("force_flush").ok()?.unbind();
+            provider_flush::start(py, move |py| flush.call1(py, (milliseconds,)).map(drop))
+        })
+        .flatten()
+    }
+}
+
+/// What sends this span: the processors of its own provider, which need not be the global one. The span itself goes
+/// only when it ends; what it has of finished children goes now.
+fn provider<'py>(span: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    // `_span_processor`: SDK 1.0 to 1.45. logfire keeps the SDK's span in `span`.
+    let own = get(span, "_span_processor").or_else(|| get(&get(span, "span")?, "_span_processor"));
+    own.or_else(|| imported(span.py(), API)?.call_method0("get_tracer_provider").ok())
+}
+
+/// What attributes are in Python.
+pub fn mapping<'py>(py: Python<'py>, attributes: &Attributes) -> PyResult<Bound<'py, PyDict>> {
+    let to = PyDict::new(py);
+    for (key, value) in attributes.iter() {
+        to.set_item(key, convert::to_python(py, value)?)?;
+    }
+    Ok(to)
+}

@@ -1,0 +1,198 @@
+//! A bounded queue of encoded records, and one thread that empties it.
+//!
+//! The thread starts with the first record, so that a process which sends nothing has no thread of ours to fork with.
+//! It never runs Python, and is never joined without a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::encode::{self, MESSAGE_BYTES};
+use super::worker::{Command, Worker};
+use crate::config::{Batch, Endpoint, Signal};
+use crate::lock::Mutex;
+use crate::resource::SharedResource;
+use crate::sink::Flushing;
+use crate::stats::{Ledger, Stats};
+
+/// What a pipe is made from, and what its thread needs to know.
+#[derive(Clone)]
+pub struct Plan {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// What.
+    pub signal: Signal,
+    /// How records wait.
+    pub batch: Batch,
+    /// Who we are.
+    pub resource: Arc<SharedResource>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// Under which names.
+    pub ledger: &'static Ledger,
+}
+
+/// Sends the records of one signal to a collector.
+pub struct Pipe {
+    plan: Plan,
+    load: Arc<Load>,
+    thread: Mutex<Thread>,
+}
+
+enum Thread {
+    NotStarted,
+    Running(mpsc::UnboundedSender<Command>),
+    Closed,
+}
+
+impl Pipe {
+    /// Nothing is opened and nothing is started yet.
+    pub fn new(plan: Plan) -> Self {
+        Pipe { plan, load: Arc::default(), thread: Mutex::new(Thread::NotStarted) }
+    }
+
+    /// Takes a record, or counts it as dropped. It is encoded only if there is room for it.
+    pub fn offer(&self, encode: impl FnOnce() -> Vec<u8>) {
+        let Plan { stats, ledger, batch, .. } = &self.plan;
+        stats.add(ledger.recorded, 1);
+        let Some(sender) = self.sender() else { return stats.add(ledger.shutdown, 1) };
+        if self.load.is_refusing() {
+            return stats.add(ledger.refused, 1);
+        }
+        if !self.load.reserve(batch.queue) {
+            return stats.add(ledger.queue_full, 1);
+        }
+        let record = encode();
+        let fate = if encode::record_len(&record) > MESSAGE_BYTES {
+            ledger.too_large
+        } else if !self.load.hold(record.len(), batch.queue_bytes) {
+            ledger.queue_full
+        } else if let Err(error) = sender.send(Command::Export(record)) {
+            if let Command::Export(record) = error.0 {
+                self.load.let_go(record.len());
+            }
+            ledger.shutdown
+        } else {
+            return;
+        };
+        // If a shutdown took the place away meanwhile, it has counted this record as well.
+        if self.load.settle(1) {
+            stats.add(fate, 1);
+        }
+    }
+
+    /// Asks the thread, if there is one, to deal with all it has.
+    pub fn flush(&self) -> Flushing {
+        // The lock is not held while somebody waits: a signal handler may flush while another thread does.
+        match &*self.thread.lock() {
+            Thread::Running(sender) => ask(sender, Command::Flush),
+            Thread::NotStarted | Thread::Closed => Flushing::done(),
+        }
+    }
+
+    /// The same, and ends the thread. A record that comes later does not start it again.
+    pub fn shutdown(&self) -> Flushing {
+        match std::mem::replace(&mut *self.thread.lock(), Thread::Closed) {
+            Thread::Running(sender) => ask(&sender, Command::Shutdown),
+            Thread::NotStarted | Thread::Closed => Flushing::done(),
+        }
+    }
+
+    /// Counts as dropped what a shutdown did not get rid of.
+    pub fn abandon(&self) {
+        let left = self.load.take_all();
+        self.plan.stats.add(self.plan.ledger.shutdown, left);
+    }
+
+    /// Records that wait, those in the thread's hands included.
+    pub fn queued(&self) -> usize {
+        self.load.records.load(Ordering::Acquire)
+    }
+
+    /// The way to the thread, which is started if need be. None: it has been shut down, or cannot be started.
+    fn sender(&self) -> Option<mpsc::UnboundedSender<Command>> {
+        let mut thread = self.thread.lock();
+        if let Thread::NotStarted = *thread {
+            let (sender, commands) = mpsc::unbounded_channel();
+            let worker = Worker::new(commands, self.plan.clone(), Arc::clone(&self.load));
+            *thread = if crate::process::spawn("jitspan-export", move || worker.run()).is_ok() {
+                Thread::Running(sender)
+            } else {
+                self.plan.stats.fault("export.thread");
+                Thread::Closed
+            };
+        }
+        match &*thread {
+            Thread::Running(sender) => Some(sender.clone()),
+            Thread::NotStarted | Thread::Closed => None,
+        }
+    }
+}
+
+fn ask(
+    sender: &mpsc::UnboundedSender<Command>,
+    command: impl FnOnce(std::sync::mpsc::SyncSender<()>) -> Command,
+) -> Flushing {
+    let (done, wait) = sync_channel(1);
+    // A thread that is gone has dropped `done`; whoever waits sees that at once.
+    let _ = sender.send(command(done));
+    Flushing::until(wait)
+}
+
+/// What waits: in the queue and in the thread's hands. The unbounded channel is bounded by these counts.
+#[derive(Debug, Default)]
+pub struct Load {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    /// The collector does not take this signal, and is not bothered with it until then.
+    refusing_until: Mutex<Option<Instant>>,
+    /// A shutdown ran out of time: the thread is to end, and to count nothing more.
+    abandoned: AtomicBool,
+}
+
+impl Load {
+    fn reserve(&self, bound: usize) -> bool {
+        let free = |records: usize| (records < bound).then_some(records + 1);
+        self.records.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok()
+    }
+
+    fn hold(&self, size: usize, bound: usize) -> bool {
+        let free = |bytes: usize| (bytes + size <= bound).then_some(bytes + size);
+        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok()
+    }
+
+    /// Gives bytes back.
+    pub fn let_go(&self, size: usize) {
+        let less = |bytes: usize| Some(bytes.saturating_sub(size));
+        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// Gives places back. False: a shutdown has taken them, and has counted what was in them.
+    pub fn settle(&self, count: usize) -> bool {
+        let less = |records: usize| records.checked_sub(count);
+        self.records.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+    }
+
+    fn take_all(&self) -> usize {
+        self.abandoned.store(true, Ordering::Release);
+        self.records.swap(0, Ordering::AcqRel)
+    }
+
+    /// Whether nobody waits for the thread any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Refuses records unseen until then.
+    pub fn refuse_until(&self, until: Option<Instant>) {
+        *self.refusing_until.lock() = until;
+    }
+
+    /// Whether records are refused unseen.
+    pub fn is_refusing(&self) -> bool {
+        self.refusing_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+}

@@ -1,0 +1,203 @@
+//! What becomes of spans while the collector answers in every way it can. Each test closes with the books.
+
+mod collector;
+
+use std::time::{Duration, Instant};
+
+use collector::{Collector, Exporter, Say, span};
+use jitspan::attribute::Attributes;
+use jitspan::sink::Sink;
+use prost::Message;
+
+const SOON: Duration = Duration::from_secs(10);
+const BOTH: [&str; 2] = ["grpc", "http/protobuf"];
+
+#[tokio::test]
+async fn a_refusal_for_now_is_tried_again_and_nothing_is_lost_or_doubled() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer_next([Say::Unavailable, Say::Unavailable]);
+        let exporter = Exporter::to(&collector, protocol);
+        exporter.send("a");
+        assert!(exporter.flush(SOON).await, "{protocol}");
+        assert_eq!(collector.taken(), ["a"], "{protocol}");
+        assert_eq!(collector.messages().len(), 3, "{protocol}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn the_collectors_own_word_on_when_to_come_back_is_kept_even_if_somebody_flushes() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer_next([Say::Busy(Duration::from_secs(2))]);
+        let exporter = Exporter::to(&collector, protocol);
+        exporter.send("a");
+        assert!(exporter.flush(SOON).await, "{protocol}");
+        let times = collector.times();
+        let waited = times[1] - times[0];
+        assert!(waited >= Duration::from_millis(1_950) && waited < Duration::from_secs(3), "{protocol}: {waited:?}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_counted_and_not_tried_again() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer_next([Say::Invalid]);
+        let exporter = Exporter::to(&collector, protocol);
+        exporter.send("bad");
+        assert!(exporter.flush(SOON).await);
+        exporter.send("good");
+        assert!(exporter.flush(SOON).await);
+        assert_eq!(collector.taken(), ["good"], "{protocol}");
+        assert_eq!(exporter.get("spans.dropped.refused"), 1, "{protocol}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn an_empty_partial_success_is_none_and_a_real_one_is_counted() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer_next([Say::Ok, Say::Partial(1)]);
+        let exporter = Exporter::to(&collector, protocol);
+        exporter.send("a");
+        assert!(exporter.flush(SOON).await);
+        assert_eq!((exporter.get("spans.exported"), exporter.stats.export_error()), (1, None), "{protocol}");
+        exporter.sink.export(vec![span("b"), span("c")]);
+        assert!(exporter.flush(SOON).await);
+        assert_eq!((exporter.get("spans.exported"), exporter.get("spans.dropped.rejected")), (2, 1), "{protocol}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn a_signal_without_a_pipeline_is_not_sent_again() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer(Say::NoPipeline);
+        let exporter = Exporter::to(&collector, protocol);
+        for name in ["a", "b", "c"] {
+            exporter.send(name);
+            assert!(exporter.flush(SOON).await);
+        }
+        assert_eq!(collector.messages().len(), 1, "{protocol}");
+        assert_eq!(exporter.get("spans.dropped.refused"), 3, "{protocol}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_what_came_while_an_older_message_was_tried_again() {
+    let collector = Collector::start().await;
+    collector.answer(Say::Unavailable);
+    let exporter = Exporter::to(&collector, "grpc");
+    exporter.send("older");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    exporter.send("newer");
+    let flushing = exporter.sink.flush();
+    collector.answer(Say::Ok);
+    let flushed = tokio::task::spawn_blocking(move || flushing.wait(Instant::now() + SOON)).await.unwrap();
+    assert!(flushed);
+    assert_eq!(collector.taken(), ["older", "newer"]);
+    exporter.check_books();
+}
+
+#[tokio::test]
+async fn messages_are_split_below_what_a_stock_collector_takes() {
+    let collector = Collector::start().await;
+    let exporter = Exporter::to(&collector, "grpc");
+    let large = |name: String| {
+        let mut attributes = Attributes::new();
+        attributes.text("jit.signature", "x".repeat(20_000));
+        jitspan::span::Span { attributes, ..span(&name) }
+    };
+    // 400 spans of 20 kB are under the queue's 8 MiB and over two messages of 4 MiB.
+    exporter.sink.export((0..400).map(|number| large(number.to_string())).collect());
+    assert!(exporter.flush(SOON).await, "{:?}", exporter.stats.export_error());
+    assert_eq!(collector.taken().len(), 400);
+    let sizes: Vec<usize> = collector.messages().iter().map(Message::encoded_len).collect();
+    assert!(sizes.len() >= 2 && sizes.iter().all(|size| *size < 4 * 1024 * 1024), "{sizes:?}");
+    exporter.check_books();
+}
+
+#[tokio::test]
+async fn a_span_that_is_too_large_alone_is_counted_and_holds_up_nobody() {
+    let collector = Collector::start().await;
+    let exporter = Exporter::to(&collector, "grpc");
+    let mut attributes = Attributes::new();
+    attributes.text("jit.signature", "x".repeat(5 * 1024 * 1024));
+    exporter.sink.export(vec![jitspan::span::Span { attributes, ..span("large") }, span("small")]);
+    assert!(exporter.flush(SOON).await);
+    assert_eq!(collector.taken(), ["small"]);
+    assert_eq!(exporter.get("spans.dropped.too_large"), 1);
+    exporter.check_books();
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_queue_is_counted() {
+    let collector = Collector::start().await;
+    collector.answer(Say::Silence(Duration::from_secs(60)));
+    let exporter = Exporter::to(&collector, "grpc");
+    for number in 0..5_000 {
+        exporter.send(&number.to_string());
+    }
+    assert_eq!(exporter.get("spans.dropped.queue_full"), 5_000 - 2_048);
+    assert_eq!(exporter.sink.queued(), 2_048);
+    exporter.check_books();
+}
+
+#[tokio::test]
+async fn a_flush_ends_at_its_deadline_whatever_the_collector_does() {
+    for say in [Say::Silence(Duration::from_secs(60)), Say::Unavailable, Say::Busy(Duration::from_secs(30))] {
+        let collector = Collector::start().await;
+        collector.answer(say.clone());
+        let exporter = Exporter::to(&collector, "grpc");
+        exporter.send("a");
+        let started = Instant::now();
+        assert!(!exporter.flush(Duration::from_millis(500)).await);
+        assert!(started.elapsed() < Duration::from_millis(900), "{say:?}: {:?}", started.elapsed());
+        assert!(!exporter.shutdown(Duration::from_millis(500)).await);
+        assert!(started.elapsed() < Duration::from_millis(1_600), "{say:?}: {:?}", started.elapsed());
+        assert_eq!(exporter.get("spans.dropped.shutdown"), 1, "{say:?}");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
+async fn what_comes_after_the_shutdown_is_counted_and_starts_no_thread() {
+    let collector = Collector::start().await;
+    let exporter = Exporter::to(&collector, "grpc");
+    exporter.send("in time");
+    assert!(exporter.shutdown(SOON).await);
+    exporter.send("late");
+    assert!(exporter.flush(SOON).await);
+    assert_eq!(collector.taken(), ["in time"]);
+    assert_eq!(exporter.get("spans.dropped.shutdown"), 1);
+    exporter.check_books();
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_for_a_while_gets_everything_that_fits() {
+    let collector = Collector::start().await;
+    let address = collector.address.to_string();
+    drop(collector);
+    // Nobody listens here while the spans come.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    assert_ne!(free, address);
+    let endpoint = format!("http://{free}");
+    let exporter =
+        Exporter::new(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+    for number in 0..2_000 {
+        exporter.send(&number.to_string());
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let back = Collector::on(&free, None).await;
+    assert!(exporter.flush(SOON).await, "{:?}", exporter.stats.export_error());
+    assert_eq!(back.taken().len(), 2_000);
+    exporter.check_books();
+}

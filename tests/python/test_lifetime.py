@@ -1,0 +1,203 @@
+"""Forks, exits and signals, on every CPython that is at hand: nothing hangs, and what was recorded arrives.
+
+`JITSPAN_TEST_PYTHONS` names the interpreters (paths with colons between them); without it, the one that runs the tests.
+The module under test is found through `jitspan.__file__`: an abi3 module, which all of them load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import jitspan
+import pytest
+
+TESTS = Path(__file__).parent
+PYTHONS = os.environ.get("JITSPAN_TEST_PYTHONS", sys.executable).split(":")
+FORKS = int(os.environ.get("JITSPAN_TEST_FORKS", "200"))
+
+PRELUDE = """
+import json, os, signal, sys, time
+from support import fake_triton
+fake_triton.install()
+import jitspan
+kernel = fake_triton.JITFunction("kernel")
+
+def compile_one(name):
+    with jitspan.request():
+        kernel.launch(name)
+
+def in_child(name):
+    fake_triton.install()
+    jitspan.activate()
+    compile_one(name)
+"""
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
+def python(request, tmp_path, receiver):
+    """Runs a script, or a source, in one of the interpreters; what it records goes to the receiver."""
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "jitspan.so").symlink_to(Path(jitspan.__file__).resolve())
+
+    def start(source: str | Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        if isinstance(source, str):
+            script = tmp_path / "script.py"
+            script.write_text(PRELUDE + textwrap.dedent(source))
+        else:
+            script = source
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN_"))}
+        environment = {
+            **inherited,
+            **receiver.environment(metrics=True),
+            "PYTHONPATH": f"{module}:{TESTS}",
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
+            **env,
+        }
+        return subprocess.Popen(
+            [request.param, str(script), *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"hung: {process.communicate()}")
+    return process.returncode, stdout, stderr
+
+
+def names(receiver) -> list[str]:
+    return sorted(span["name"] for span in receiver.spans)
+
+
+def test_forks_under_load_hang_nobody(python):
+    code, stdout, stderr = finish(python(TESTS / "fork_storm.py", str(FORKS)), timeout=60 + FORKS)
+    assert code == 0, stderr
+    result = json.loads(stdout)
+    assert result["failed"] == []
+    stats = result["stats"]
+    dropped = sum(count for name, count in stats.items() if name.startswith("spans.dropped."))
+    assert stats["spans.recorded"] == stats["spans.exported"] + dropped + stats["spans.queued"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_multiprocessing_child_delivers_at_exit(python, receiver, method):
+    process = python(
+        f"""
+        if __name__ == "__main__":
+            import multiprocessing
+            jitspan.activate()
+            worker = multiprocessing.get_context({method!r}).Process(target=in_child, args=("child",))
+            worker.start()
+            worker.join(30)
+            assert worker.exitcode == 0, worker.exitcode
+        """
+    )
+    code, _stdout, stderr = finish(process)
+    assert code == 0, stderr
+    assert names(receiver) == ["inference", "jit.compile"]
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("pass", 0), ("sys.exit(3)", 3), ("raise ValueError", 1), ("signal.raise_signal(signal.SIGINT)", -signal.SIGINT)],
+)
+def test_a_process_delivers_however_it_ends(python, receiver, how, code):
+    exit_code, _stdout, stderr = finish(python(f"jitspan.activate()\ncompile_one('a')\n{how}\n"))
+    assert exit_code == code, stderr
+    assert names(receiver) == ["inference", "jit.compile"]
+
+
+def test_sigterm_loses_the_queue_unless_a_handler_flushes(python, receiver):
+    source = """
+    jitspan.activate()
+    compile_one('a')
+    if len(sys.argv) > 1:
+        def leave(number, frame):
+            jitspan.flush()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        signal.signal(signal.SIGTERM, leave)
+    print("ready", flush=True)
+    time.sleep(60)
+    """
+    for arguments, delivered in ([], []), (["with"], ["inference", "jit.compile"]):
+        process = python(source, *arguments)
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert finish(process)[0] == -signal.SIGTERM
+        assert names(receiver) == delivered
+
+
+def test_a_flush_from_a_handler_that_interrupts_anything_returns(python, receiver):
+    process = python(
+        """
+        flushes = 0
+        def handler(number, frame):
+            global flushes
+            jitspan.flush(timeout=5)
+            flushes += 1
+        signal.signal(signal.SIGALRM, handler)
+        jitspan.activate()
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        began = time.monotonic()
+        number = 0
+        while time.monotonic() - began < 3:
+            compile_one(str(number))
+            number += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert jitspan.flush(timeout=10)
+        stats = jitspan.stats()
+        assert stats["spans.recorded"] == stats["spans.exported"] == 2 * number, stats
+        print(flushes)
+        """
+    )
+    code, stdout, stderr = finish(process)
+    assert code == 0, stderr
+    assert int(stdout) > 10
+
+
+def test_what_comes_after_the_shutdown_starts_no_thread(python, receiver):
+    process = python(
+        """
+        import atexit
+        def late():
+            compile_one("late")
+            print(json.dumps([jitspan.stats(), sorted(os.listdir("/proc/self/task"))]))
+        atexit.register(late)  # runs after jitspan's own, which is registered later
+        jitspan.activate()
+        compile_one("in time")
+        """
+    )
+    code, stdout, stderr = finish(process)
+    assert code == 0, stderr
+    stats, threads = json.loads(stdout)
+    assert stats["spans.dropped.shutdown"] == 2
+    assert stats["spans.exported"] == 2
+    assert len(threads) == 1
+    assert names(receiver) == ["inference", "jit.compile"]
+
+
+def test_an_exit_with_a_collector_that_says_nothing_takes_no_longer_than_the_deadline(python, receiver):
+    receiver.hang()
+    process = python("jitspan.activate()\ncompile_one('a')\nprint('done', flush=True)\n", JITSPAN_FLUSH_TIMEOUT="1")
+    assert process.stdout.readline() == "done\n"
+    began = time.monotonic()
+    code, _stdout, stderr = finish(process)
+    assert code == 0, stderr
+    assert 0.8 < time.monotonic() - began < 2.0

@@ -1,0 +1,165 @@
+"""What an event says besides that it happened: times, launcher, constants, and the full form in verbose mode."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SETUP = """
+    import sys, threading, time, types
+    import triton_truth as truth
+    import triton, fake_gpu, jitspan
+    import triton.backends
+    import triton.language as tl
+    from triton_truth import X, add, once, scale, tuned
+"""
+
+
+@pytest.fixture
+def spans(scripts):
+    def spans(source: str):
+        environment = {"OTEL_TRACES_EXPORTER": "console", "TRITON_PRINT_AUTOTUNING": "0"}
+        finished = scripts.run(SETUP + source + "\n    jitspan.flush()\n", env=environment)
+        assert finished.returncode == 0, finished.stderr
+        assert "jitspan fault" not in finished.stderr
+        return [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('{"')]
+
+    return spans
+
+
+def only_event(spans, name="served"):
+    (span,) = [span for span in spans if span["name"] == name]
+    (event,) = span["events"]
+    return event["attributes"]
+
+
+def test_stages_are_timed_and_the_first_compile_of_the_process_is_marked(spans):
+    found = spans("""
+    jitspan.activate()
+    with jitspan.request(name="served"):
+        add[(1,)](X, 128, BLOCK=128)
+    with jitspan.request(name="second"):
+        add[(1,)](X, 128, BLOCK=256)
+    """)
+    first, second = only_event(found), only_event(found, "second")
+    for event in (first, second):
+        stages = {name.removeprefix("jit.stage."): time for name, time in event.items() if "stage" in name}
+        assert {"ir_initialization", "ttir", "ttgir", "llir", "ptx", "cubin"} <= set(stages)
+        assert 0 < sum(stages.values()) <= event["jit.duration"]
+    assert first["jit.first_in_process"] is True
+    assert "jit.first_in_process" not in second
+
+
+LAUNCHER = """
+    # A C compiler that takes its time, and the real launcher around it.
+    driver = triton.backends.backends["nvidia"].driver
+    module = driver.__init__.__globals__
+
+    def build(*_arguments, **_options):
+        time.sleep(seconds)
+        return types.SimpleNamespace(launch=lambda *_: None)
+
+    module["compile_module_from_src"] = build
+    # It would look for libcuda.so.
+    module["library_dirs"] = lambda: []
+    truth.GPU.launcher_cls = module["CudaLauncher"]
+    has_launcher = fake_gpu.TRITON_VERSION < (3, 7)
+"""
+
+
+def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
+    found = spans(
+        LAUNCHER
+        + """
+    seconds = 0.2
+    if not has_launcher:
+        sys.exit()
+    jitspan.activate()
+    with jitspan.request(name="served"):
+        add[(1,)](X, 128, BLOCK=128)
+    """
+    )
+    if not found:
+        pytest.skip("this version builds no launcher")
+    event = only_event(found)
+    assert event["jit.stage.launcher"] >= 0.2
+    assert event["jit.duration"] >= event["jit.stage.launcher"] + event["jit.stage.ptx"]
+    (launcher,) = [span for span in found if span["name"] == "jit.launcher"]
+    (served,) = [span for span in found if span["name"] == "served"]
+    assert launcher["parent"] == served["context"]
+    assert launcher["ended"] - launcher["started"] >= 0.2e9
+    assert served["attributes"]["jit.stall.time"] >= event["jit.duration"] - 0.001
+
+
+def test_a_launcher_after_a_span_that_has_left_has_a_span_of_its_own(spans):
+    found = spans(
+        LAUNCHER
+        + """
+    seconds = 0.2
+    if not has_launcher:
+        sys.exit()
+    jitspan.activate()
+    add[(1,)](X, 128, BLOCK=128)
+    """
+    )
+    if not found:
+        pytest.skip("this version builds no launcher")
+    compile, launcher = found
+    assert (compile["name"], launcher["name"]) == ("jit.compile", "jit.launcher")
+    assert launcher["parent"] == compile["context"]
+
+
+def test_a_launcher_that_was_built_before_adds_nothing(spans):
+    found = spans(
+        LAUNCHER
+        + """
+    seconds = 0
+    jitspan.activate()
+    if has_launcher:
+        add[(1,)](X, 128, BLOCK=128)
+    """
+    )
+    assert "jit.launcher" not in [span["name"] for span in found]
+
+
+def test_verbose_says_everything(spans):
+    found = spans("""
+    jitspan.activate(verbose=True)
+
+    def the_caller():
+        add[(1,)](X, 100, BLOCK=128)
+
+    with jitspan.request(name="served"):
+        the_caller()
+    """)
+    event = only_event(found)
+    assert "x=*fp32" in event["jit.signature"]
+    assert "n=i32" in event["jit.signature"]
+    assert event["jit.constexprs"] == "BLOCK=128"
+    assert "i32" in event["jit.key"]
+    assert "the_caller" in event["code.stacktrace"]
+    assert "num_warps=4" in event["jit.options"]
+
+
+def test_constants_are_named_and_never_asked_for_their_repr(spans):
+    found = spans("""
+    class Loud:
+        def __repr__(self):
+            raise RuntimeError("asked")
+        __str__ = __repr__
+
+    kernel = truth.typed
+    tuner = tuned(128, 256)
+    jitspan.activate(verbose=True)
+    with jitspan.request(name="served"):
+        kernel[(1,)](X, 128, TYPE=tl.float16, BLOCK=128)
+    tuner.configs[0].kwargs["LOUD"] = Loud()
+    with jitspan.request(name="tuned"):
+        try:
+            tuner[once](X, 1000)
+        except Exception:
+            pass
+    """)
+    assert only_event(found)["jit.constexprs"] == "TYPE=fp16, BLOCK=128"
+    assert not [span for span in found if "asked" in json.dumps(span["attributes"].get("jit.autotune.timings"))]
