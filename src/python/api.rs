@@ -86,6 +86,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
     match crate::view::cli::parse(arguments) {
         Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
         Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
+        Ok(Command::Run(arguments)) => Ok(super::run::run(arguments)),
         Err(exit_code) => Ok(exit_code),
     }
 }

@@ -2,12 +2,14 @@
 
 mod api;
 mod arming;
+mod asgi;
 mod convert;
 mod datadog_span;
 mod engines;
 mod guard;
 mod here;
 pub mod hooks;
+mod instrumentor;
 mod intercept;
 mod interceptor;
 mod late;
@@ -18,6 +20,7 @@ mod otel_span;
 mod provider_flush;
 mod report;
 mod resource;
+mod run;
 mod scope;
 mod status;
 
@@ -42,6 +45,10 @@ pub mod jitspan {
     #[pymodule_export]
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
+    use super::asgi::Middleware;
+    #[pymodule_export]
+    use super::instrumentor::{Instrumentor, _start};
+    #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
@@ -51,4 +58,9 @@ pub mod jitspan {
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::asgi::finish(module.py())
+    }
 }

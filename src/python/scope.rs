@@ -165,10 +165,15 @@ impl Scope {
         }
     }
 
-    /// The core's scope, if something has compiled in it that has not left yet.
-    pub fn stalled(&self) -> Option<Core> {
+    /// The core's scope, if something has compiled in it.
+    pub fn made(&self) -> Option<Core> {
         let made = self.entered.lock().as_ref()?.core.clone()?;
-        (made.generation == process::generation() && made.core.has_stalled()).then_some(made.core)
+        (made.generation == process::generation()).then_some(made.core)
+    }
+
+    /// The same, if it has not failed since.
+    pub fn stalled(&self) -> Option<Core> {
+        self.made().filter(Core::has_stalled)
     }
 }
 

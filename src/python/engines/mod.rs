@@ -16,6 +16,8 @@ use super::{arming, convert, guard, late, report};
 pub struct Engine {
     /// Its name, and the first word of its faults.
     pub name: &'static str,
+    /// The oldest and the newest release that our tests read.
+    pub tested: (&'static str, &'static str),
     /// The points it needs.
     pub points: &'static [Point],
     /// What stands.
@@ -23,8 +25,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    const fn new(name: &'static str, points: &'static [Point]) -> Self {
-        Engine { name, points, standings: Standings::new() }
+    const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
+        Engine { name, tested, points, standings: Standings::new() }
     }
 }
 
@@ -157,21 +159,15 @@ pub fn variable(name: &str) -> Option<String> {
     vllm::variable(name).or_else(|| std::env::var(name).ok())
 }
 
-/// What a plug-in's register function does: nothing when we are switched off, and never a fault for its engine.
-fn register(py: Python<'_>, engine: &'static Engine, once: &std::sync::atomic::AtomicBool) {
-    let _ = guard::guard(py, engine.name, || match arming::prepare(py) {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            if !once.swap(true, std::sync::atomic::Ordering::Relaxed) {
-                engine.stand(py);
-            }
-            Ok(())
-        }
-        Err(error) => {
+/// Prepares for an engine. False: we are switched off, or set up wrongly, which is said once and never stops a server.
+fn switched_on(py: Python<'_>, engine: &str) -> bool {
+    let prepared = guard::guard(py, engine, || {
+        Ok(arming::prepare(py).unwrap_or_else(|error| {
             report::log(py, "error", &format!("jitspan stays switched off: {error}"));
-            Ok(())
-        }
+            false
+        }))
     });
+    prepared.unwrap_or(false)
 }
 
 /// Entry point of the group `vllm.general_plugins`.

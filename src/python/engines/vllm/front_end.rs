@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-use super::stalls::{GIVEN, KEY, Waited, to_python};
+use super::stalls::{GIVEN, KEY, Waited};
 use super::{ENDPOINT, remember_endpoint};
 use crate::attribute::Attributes;
 use crate::propagation::{TRACEPARENT, TRACESTATE};
@@ -17,6 +17,7 @@ use crate::python::arming;
 use crate::python::convert::{get, get_text};
 use crate::python::guard::guard;
 use crate::python::intercept::{After, Call, Outcome, Standings};
+use crate::python::otel_span::mapping;
 use crate::python::scope::request_of;
 use crate::semconv::engine as name;
 use crate::span::{Span, Status};
@@ -163,7 +164,7 @@ pub fn span_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>>
     }
     let attributes = call.keyword("attributes").or_else(|| call.arg(3));
     if let Some(attributes) = attributes.and_then(|attributes| attributes.cast_into::<PyDict>().ok()) {
-        to_python(py, &waited.attributes, &attributes)?;
+        attributes.update(mapping(py, &waited.attributes)?.as_mapping())?;
     }
     let watching = guard(py, "vllm.llm_request.events", || add_events(py, waited)).flatten();
     Ok(watching.map(|watching| -> After {
@@ -189,9 +190,7 @@ fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Standings>> {
         Ok(Some(Box::new(move |py, outcome: Outcome<'_, '_>| {
             let Ok(span) = outcome else { return Ok(None) };
             for (name, time, attributes) in &events {
-                let own = PyDict::new(py);
-                to_python(py, attributes, &own)?;
-                span.call_method1("add_event", (name, own, time))?;
+                span.call_method1("add_event", (name, mapping(py, attributes)?, time))?;
             }
             Ok(None)
         })))

@@ -14,7 +14,7 @@ mod scheduler;
 mod stalls;
 mod worker;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -24,7 +24,7 @@ use super::{Engine, Point};
 use crate::python::convert::{get, get_text};
 
 /// vLLM's points.
-pub static ENGINE: Engine = Engine::new("vllm", &POINTS);
+pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);
 
 static POINTS: [Point; 14] = [
     Point::new(
@@ -144,7 +144,9 @@ static POINTS: [Point; 14] = [
 /// Called in every process of vLLM, in some more than once. Imports nothing, never raises.
 pub fn register(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
-    super::register(py, &ENGINE, &ONCE);
+    if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
+        ENGINE.stand(py);
+    }
 }
 
 /// Where vLLM sends its own spans (`--otlp-traces-endpoint`).

@@ -5,8 +5,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList};
 use serde_json::{Value as Json, json};
 
 use crate::attribute::{Attributes, Value};
@@ -141,25 +139,4 @@ fn plain(value: &Json) -> Option<Value> {
         Json::Array(values) => Some(Value::List(values.iter().filter_map(plain).collect())),
         Json::Null | Json::Object(_) => None,
     }
-}
-
-/// Attributes as opentelemetry-python takes them.
-pub fn to_python<'py>(py: Python<'py>, attributes: &Attributes, to: &Bound<'py, PyDict>) -> PyResult<()> {
-    for (name, value) in attributes.iter() {
-        to.set_item(name, python_value(py, value)?)?;
-    }
-    Ok(())
-}
-
-fn python_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match value {
-        Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),
-        Value::Int(number) => number.into_pyobject(py)?.into_any(),
-        Value::Double(number) => number.into_pyobject(py)?.into_any(),
-        Value::Text(text) => text.as_ref().into_pyobject(py)?.into_any(),
-        Value::List(values) => {
-            let values: PyResult<Vec<_>> = values.iter().map(|value| python_value(py, value)).collect();
-            PyList::new(py, values?)?.into_any()
-        }
-    })
 }
