@@ -51,13 +51,17 @@ def test_the_first_request_alone_shows_its_compiles(server: Server, receiver: Re
     assert kernels(steps) == {"kernel_unified_attention", "reduce_segments"}
     assert {step["parent_span_id"] for step in steps} == {answer.span_id}
     prefill, decode = sorted(steps, key=lambda step: step["start_unix_nano"])[:2]
-    assert prefill["attributes"] | {
-        "gen_ai.request.id": answer.body["id"] + "-0",
-        "jit.stalled": True,
-        "jit.compile.count": 1,
-        "jit.worker.rank": 0,
-        "jit.request.scheduled_tokens": 4,
-    } == prefill["attributes"]
+    assert (
+        prefill["attributes"]
+        | {
+            "gen_ai.request.id": answer.body["id"] + "-0",
+            "jit.stalled": True,
+            "jit.compile.count": 1,
+            "jit.worker.rank": 0,
+            "jit.request.scheduled_tokens": 4,
+        }
+        == prefill["attributes"]
+    )
     assert decode["attributes"]["jit.request.scheduled_tokens"] == 1
 
     compiles = named(spans, "jit.compile")
@@ -134,7 +138,8 @@ def test_vllms_own_monitor_goes_on_logging(server: Server) -> None:
     assert "jitspan fault" not in server.text()
 
 
-def test_no_compile_is_on_a_trace_that_nobody_sent(server: Server, receiver: Receiver) -> None:
+@pytest.mark.usefixtures("server")
+def test_no_compile_is_on_a_trace_that_nobody_sent(receiver: Receiver) -> None:
     """Warm-up is counted only; the trace of vLLM's start has none of it."""
     for spans in receiver.traces.values():
         if not named(spans, "llm_request"):
