@@ -105,3 +105,5 @@ include make/cutedsl.mk make/triton.mk
 .PHONY: check-rust
 check-rust:
 	@command -v cargo >/dev/null || { echo "make: no cargo here; install Rust 1.88 or newer (https://rustup.rs)" >&2; exit 1; }
+
+include make/engines.mk
