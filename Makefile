@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -57,8 +57,20 @@ stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
 wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
 	$(BIN)/maturin build --release --out dist
 
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Feed the parsers with nonsense, FUZZ_SECONDS (60) for each.
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: no cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
+	for target in carriers configuration attributes; do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+	done
+
+bench: ## Measure what exporting costs; figures are in benches/README.md.
+	cargo bench --locked --bench export
+
 clean: ## Remove everything that was made here.
-	rm -rf $(VENV) dist target .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist target fuzz/target .pytest_cache .ruff_cache
 
 # The wheel for tests and the demo is a debug build: it is made in half the time, and checks for overflows.
 $(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust
@@ -100,7 +112,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/cutedsl.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/live-spans.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

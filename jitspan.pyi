@@ -36,6 +36,69 @@ class BoundFunction:
     def __wrapped__(self, /) -> Any: ...
 
 @final
+class RuntimeStatus:
+    """
+    One runtime, as `status()` found it.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def events(self, /) -> int:
+        """
+        Compiles, autotunes and loads seen.
+        """
+    @property
+    def faults(self, /) -> int:
+        """
+        Faults of jitspan's own in this runtime's hook; `stats()` tells where.
+        """
+    @property
+    def missing(self, /) -> list[str]:
+        """
+        Places that this version does not have.
+        """
+    @property
+    def package(self, /) -> str:
+        """
+        The package that users import.
+        """
+    @property
+    def reason(self, /) -> str | None:
+        """
+        Why it was refused.
+        """
+    @property
+    def runtime(self, /) -> str:
+        """
+        The runtime's name on the wire: triton, "cutedsl".
+        """
+    @property
+    def standing(self, /) -> list[str]:
+        """
+        Places that jitspan stands in.
+        """
+    @property
+    def state(self, /) -> str:
+        """
+        "hooked", "not yet imported" (it will be hooked when it is), "absent" (not installed), "refused" (see `reason`),
+        or "not active": it is imported, and `activate()` has not been called.
+        """
+    @property
+    def tested(self, /) -> tuple[str, str]:
+        """
+        The oldest and the newest version that jitspan was tested with.
+        """
+    @property
+    def untested(self, /) -> bool:
+        """
+        Whether `version` is outside of `tested`.
+        """
+    @property
+    def version(self, /) -> str | None:
+        """
+        The version imported, else the one installed.
+        """
+
+@final
 class Scope:
     """
     The requests being served; made by `request()` and `batch()`. A context manager.
@@ -111,5 +174,10 @@ def stats() -> dict[str, int | str | None]:
     """
     What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
 
-    `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, whenever nothing is being sent.
+    `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
+    """
+
+def status() -> list[RuntimeStatus]:
+    """
+    What became of each runtime that jitspan knows: one row each. Imports none of them.
     """

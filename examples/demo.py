@@ -50,11 +50,13 @@ class Request:
     prompt_tokens: int
     compiles: bool
     trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    span_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    started_ns: int = 0
     seconds: float = 0.0
 
     @property
     def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{secrets.token_hex(8)}-01"
+        return f"00-{self.trace_id}-{self.span_id}-01"
 
 
 def main() -> None:
@@ -127,6 +129,7 @@ async def send_all(url: str) -> list[Request]:
 
 async def send(client: httpx.AsyncClient, url: str, request: Request, delay: float) -> None:
     await asyncio.sleep(delay)
+    request.started_ns = time.time_ns()
     start = time.perf_counter()
     try:
         response = await client.post(

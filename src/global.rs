@@ -31,6 +31,8 @@ struct Process {
 struct Known {
     generation: u64,
     foreign: Foreign,
+    /// The instance id that was told before the last fork: it is the parent's.
+    parents: Option<Value>,
 }
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
@@ -99,20 +101,28 @@ pub fn monitor() -> Option<&'static Monitor> {
 pub fn set_resource(foreign: Vec<(String, Value)>) {
     let generation = process::generation();
     let before = leaked(KNOWN.load(Ordering::Acquire));
-    let foreign = foreign.into_iter().filter(|pair| !is_inherited(before, generation, pair)).collect();
-    if before.is_some_and(|before| before.foreign == foreign) {
+    let parents = before.and_then(|before| before.parents_in(generation));
+    let foreign = without(foreign, parents.as_ref());
+    if before.is_some_and(|before| before.generation == generation && before.foreign == foreign) {
         return;
     }
-    KNOWN.store(Box::into_raw(Box::new(Known { generation, foreign })), Ordering::Release);
-    if let (Some(process), Some(known)) = (current(), leaked(KNOWN.load(Ordering::Acquire))) {
-        process.resource.adopt(&known.foreign);
+    if let Some(process) = current() {
+        process.resource.adopt(&foreign);
+    }
+    KNOWN.store(Box::into_raw(Box::new(Known { generation, foreign, parents })), Ordering::Release);
+}
+
+impl Known {
+    /// The instance id that is not this process's own.
+    fn parents_in(&self, generation: u64) -> Option<Value> {
+        let told = self.foreign.iter().find(|(key, _)| key == SERVICE_INSTANCE_ID).map(|(_, value)| value.clone());
+        told.filter(|_| self.generation != generation).or_else(|| self.parents.clone())
     }
 }
 
-/// An instance id that was told before a fork is the parent's: with it two processes would look like one.
-fn is_inherited(before: Option<&Known>, generation: u64, pair: &(String, Value)) -> bool {
-    pair.0 == SERVICE_INSTANCE_ID
-        && before.is_some_and(|before| before.generation != generation && before.foreign.contains(pair))
+/// With its parent's instance id two processes would look like one.
+fn without(foreign: Foreign, parents: Option<&Value>) -> Foreign {
+    foreign.into_iter().filter(|(key, value)| key != SERVICE_INSTANCE_ID || Some(value) != parents).collect()
 }
 
 /// Records a compile that Rust code did itself. Without an installed monitor it does nothing.
@@ -141,11 +151,8 @@ fn leaked<T>(pointer: *mut T) -> Option<&'static T> {
 fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>, stats: Arc<Stats>) -> Box<Process> {
     let generation = process::generation();
     let known = leaked(KNOWN.load(Ordering::Acquire));
-    let foreign: Foreign = known
-        .map(|known| {
-            known.foreign.iter().filter(|pair| !is_inherited(Some(known), generation, pair)).cloned().collect()
-        })
-        .unwrap_or_default();
+    let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
+    let foreign = foreign.unwrap_or_default();
     let resource = Arc::new(SharedResource::new(config.resource.clone(), &foreign));
     let sinks = sinks(&config, &resource, &stats);
     let monitor = Monitor::new(config, Arc::new(System), sinks, stats);

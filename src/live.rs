@@ -7,9 +7,9 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
-use parking_lot::Mutex;
 
 use crate::event::{CompileEvent, Failure, UnixNanos};
+use crate::lock::Mutex;
 use crate::scope::Scope;
 use crate::sink::LiveSpan;
 

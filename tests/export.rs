@@ -1,11 +1,15 @@
 //! A stall, from the hook's words to the bytes at a receiver's socket, compared as a whole.
 
-mod support;
+#[path = "support/fixed.rs"]
+mod fixed;
+#[path = "support/receiver.rs"]
+mod receiver;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fixed::{Fixed, NOW};
 use jitspan::attribute::Attributes;
 use jitspan::config::{Config, Mode, Settings};
 use jitspan::monitor::Place;
@@ -16,7 +20,7 @@ use jitspan::sink::otlp::OtlpSink;
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use support::{Fixed, NOW, Receiver};
+use receiver::Receiver;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

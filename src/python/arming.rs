@@ -3,7 +3,7 @@
 
 use pyo3::prelude::*;
 
-use super::{hooks, lifetime, report, resource};
+use super::{hooks, imports, lifetime, report};
 use crate::config::{Config, ConfigError, Settings};
 use crate::semconv;
 
@@ -43,10 +43,11 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let sending = if config.disabled { ", sending nothing" } else { "" };
     let (mode, verbose) = (config.mode.word(), config.verbose);
     let text = format!("Kernel JIT monitor activated (mode={mode}, verbose={verbose}{sending})");
-    resource::adopt(py);
+    imports::prepare(py);
+    // Before anything is sent: this also finds out who we are.
+    lifetime::watch_exit(py);
     py.detach(|| crate::install_for(config, semconv::RUNTIMES));
     report::forget();
-    lifetime::watch_exit(py);
     if hooks::are_active() {
         hooks::armed(py);
     } else {

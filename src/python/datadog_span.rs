@@ -16,9 +16,10 @@ use pyo3::types::PyString;
 use super::convert::{self, get};
 use super::guard::guard;
 use super::otel_span::{imported, mapping};
-use super::{UnexpectedCompileError, provider_flush};
+use super::provider_flush;
 use crate::attribute::{Attributes, Value};
 use crate::event::{CompileEvent, Failure};
+use crate::semconv::attribute;
 use crate::sink::LiveSpan;
 
 const PLACE: &str = "datadog_span";
@@ -100,9 +101,18 @@ impl LiveSpan for DatadogSpan {
     fn fail(&self, failure: &Failure, _first: bool) {
         self.with(|span| {
             let py = span.py();
-            let error = UnexpectedCompileError::new_err(failure.message.clone());
-            // Sets `error`, and the tags error.type, error.message and error.stack.
-            span.call_method1("set_exc_info", (error.get_type(py), error.value(py), py.None())).map(drop)
+            // Not `set_exc_info`, which does nothing for an exception that has not been raised yet.
+            let frames = py.import("traceback")?.call_method0("format_stack")?.extract::<Vec<String>>()?;
+            let stack = format!("{}{}: {}\n", frames.concat(), failure.error_type, failure.message);
+            span.setattr("error", 1)?;
+            for (key, text) in [
+                (attribute::ERROR_TYPE, &failure.error_type),
+                (attribute::ERROR_MESSAGE, &failure.message),
+                ("error.stack", &stack),
+            ] {
+                span.call_method1("set_tag", (key, text))?;
+            }
+            Ok(())
         });
     }
 

@@ -1,12 +1,12 @@
 //! The one way to stand in front of a Python callable or slot, and to leave again: where something is put, what was
 //! found there, and how that comes back. What is put there is in `interceptor`.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use super::guard::guard;
 pub use super::interceptor::{After, Call, Interceptor, Outcome, Watch};
+use crate::lock::Mutex;
 
 /// Something of ours that stands somewhere, and what was there.
 struct Standing {

@@ -287,7 +287,7 @@ fn by_name<'py>(original: &Bound<'py, PyAny>, qualified: &Bound<'py, PyAny>) -> 
     qualified.split('.').try_fold(module, |owner, name| owner.getattr(name).ok())
 }
 
-/// What [`Interceptor`] gives for an instance whose method binds in a way of its own.
+// What `Interceptor` gives for an instance whose method binds in a way of its own.
 #[pyclass(frozen, module = "jitspan", weakref)]
 struct BoundInterceptor {
     interceptor: Py<Interceptor>,

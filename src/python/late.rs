@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
@@ -18,6 +17,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::convert::get;
 use super::guard::guard;
+use crate::lock::Mutex;
 
 /// What runs when a module has been imported, or imported again (`importlib.reload`).
 pub type Imported = Arc<dyn Fn(&Bound<'_, PyAny>) -> PyResult<()> + Send + Sync>;
@@ -56,7 +56,9 @@ pub fn catch_up(py: Python<'_>) {
     if !ANY_HALFWAY.load(Ordering::Relaxed) {
         return;
     }
-    for name in std::mem::take(&mut *HALFWAY.lock()) {
+    // Bound first: a lock in the head of a `for` is held to its end.
+    let names = std::mem::take(&mut *HALFWAY.lock());
+    for name in names {
         match imported(py, name) {
             Some(module) => run_all(name, &module),
             // Not there at all: its import failed, and the next one goes through the finder.

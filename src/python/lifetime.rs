@@ -10,17 +10,21 @@ use crate::process;
 /// The fork generation whose exit is watched, plus one; 0: none yet.
 static WATCHED: AtomicU64 = AtomicU64::new(0);
 
+/// The fork generation in which an event has been seen, plus one.
+static ADOPTED: AtomicU64 = AtomicU64::new(0);
+
 /// Sees to it that what is queued when this process exits is sent, within `JITSPAN_FLUSH_TIMEOUT`.
 ///
 /// A child of `multiprocessing` leaves by `os._exit` after running its own finalizers, and up to CPython 3.12 without
 /// running `atexit`; 3.13 and newer clear what the parent registered and run what the child does.
 pub fn watch_exit(py: Python<'_>) {
     let generation = process::generation() + 1;
-    if WATCHED.swap(generation, Ordering::Relaxed) == generation {
+    if WATCHED.swap(generation, Ordering::Relaxed) != generation {
+        let _ = register(py);
+    } else if ADOPTED.swap(generation, Ordering::Relaxed) == generation {
         return;
     }
-    let _ = register(py);
-    // A provider may have been set since, and a forked child is told that what its parent knew is not its own.
+    // At `activate()`, and again with the first event: an SDK may have been set up in between.
     resource::adopt(py);
 }
 

@@ -7,12 +7,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use super::convert::get;
 use super::otel_span::is_recording;
+use crate::lock::Mutex;
 
 /// Trace id and span id.
 type Ids = (u128, u64);

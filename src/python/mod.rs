@@ -9,6 +9,7 @@ mod engines;
 mod guard;
 mod here;
 pub mod hooks;
+mod imports;
 mod instrumentor;
 mod intercept;
 mod interceptor;
@@ -47,9 +48,9 @@ pub mod jitspan {
     #[pymodule_export]
     use super::asgi::Middleware;
     #[pymodule_export]
-    use super::instrumentor::{Instrumentor, _start};
-    #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
+    #[pymodule_export]
+    use super::instrumentor::{_start, Instrumentor};
     #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
     #[pymodule_export]
@@ -60,7 +61,8 @@ pub mod jitspan {
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_init]
-    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+    fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::scope::prepare(module.py())?;
         super::asgi::finish(module.py())
     }
 }

@@ -157,7 +157,8 @@ impl LiveSpan for OtelSpan {
 fn provider<'py>(span: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // `_span_processor`: SDK 1.0 to 1.45. logfire keeps the SDK's span in `span`.
     let own = get(span, "_span_processor").or_else(|| get(&get(span, "span")?, "_span_processor"));
-    own.or_else(|| imported(span.py(), API)?.call_method0("get_tracer_provider").ok())
+    // Not `get_tracer_provider()`: with OTEL_PYTHON_TRACER_PROVIDER set and no provider yet, it would load one.
+    own.or_else(|| get(&imported(span.py(), API)?, "_TRACER_PROVIDER"))
 }
 
 /// What attributes are in Python.

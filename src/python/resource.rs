@@ -4,7 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::convert;
+use super::{convert, imports};
 use crate::attribute::Value;
 use crate::resource::Foreign;
 use crate::semconv::resource as key;
@@ -33,8 +33,7 @@ fn runtime(py: Python<'_>) -> Foreign {
 
 /// The attributes of the global tracer provider's resource, if a provider has been set.
 fn provider(py: Python<'_>) -> Option<Foreign> {
-    let modules = py.import("sys").ok()?.getattr("modules").ok()?;
-    let trace = modules.get_item("opentelemetry.trace").ok()?;
+    let trace = imports::loaded(py, "opentelemetry.trace")?;
     // Not `get_tracer_provider()`: with OTEL_PYTHON_TRACER_PROVIDER set and no provider yet, it would load one.
     let provider = convert::get(&trace, "_TRACER_PROVIDER")?;
     let attributes = convert::get(&convert::get(&provider, "resource")?, "attributes")?;

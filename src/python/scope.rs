@@ -29,6 +29,11 @@ fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
     Ok(made.bind(py))
 }
 
+/// Makes the variable, when the module is imported: see `imports`.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    variable(py).map(drop)
+}
+
 /// The scope that the running code is in.
 pub fn current(py: Python<'_>) -> PyResult<Option<Py<Scope>>> {
     let scope = variable(py)?.call_method0("get")?;
@@ -46,7 +51,10 @@ pub struct Scope {
 
 enum Carriers {
     One(Option<Py<PyAny>>),
-    Many { carriers: Py<PyAny>, attributes: Option<Py<PyAny>> },
+    Many {
+        carriers: Py<PyAny>,
+        attributes: Option<Py<PyAny>>,
+    },
     /// An engine's step.
     Step(Box<dyn Step>),
 }

@@ -127,9 +127,12 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
     let of = |wanted: fn(&engines::State) -> bool| -> Vec<&'static str> {
         engine.points.iter().filter(|point| wanted(&point.state())).map(|point| point.name).collect()
     };
-    let (standing, missing) =
-        (of(|state| matches!(state, engines::State::Stands(_))), of(|state| matches!(state, engines::State::Missing(_))));
-    let lost: Vec<_> = engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
+    let (standing, missing) = (
+        of(|state| matches!(state, engines::State::Stands(_))),
+        of(|state| matches!(state, engines::State::Missing(_))),
+    );
+    let lost: Vec<_> =
+        engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
     Some(RuntimeStatus {
         runtime: engine.name,
         package: engine.name,

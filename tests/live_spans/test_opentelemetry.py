@@ -303,3 +303,20 @@ with TRACER.start_as_current_span("generate"):
     names = {event["name"] for event in generate["events"]}
     assert "jit.compile" in names
     assert generate["attributes"]["jit.compile.count"] == 2
+
+
+def test_the_compiles_own_span_has_the_resource_of_the_program(opentelemetry, receiver):
+    opentelemetry.run(
+        PRELUDE
+        + """
+from opentelemetry import trace
+
+trace.set_tracer_provider(PROVIDER)
+jitspan.activate()
+with TRACER.start_as_current_span("generate"):
+    kernels.launch_add(block=128)
+"""
+        + FINISH
+    )
+    resources = {span["scope"]: span["resource"] for span in receiver.spans}
+    assert resources["jitspan"]["service.name"] == resources["server"]["service.name"] == "server"

@@ -22,7 +22,8 @@ SETUP = """
             outcomes.append(type(error).__name__)
 
     def counted():
-        return {name: count for name, count in jitspan.stats().items() if name.startswith(("events", "faults")) and count}
+        counts = jitspan.stats().items()
+        return {name: count for name, count in counts if name.startswith(("events", "faults")) and count}
 
     def report():
         print(json.dumps([outcomes, counted(), len(truth.GPU.launches)]))

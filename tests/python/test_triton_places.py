@@ -120,6 +120,7 @@ def test_a_version_that_has_lost_places_keeps_the_others(run):
     add[(1,)](X, 100, BLOCK=128)
     stats = jitspan.stats()
     jitspan.deactivate()
-    print(json.dumps([stats["events.compile"], {name: count for name, count in stats.items() if "fault" in name and count}]))
+    faults = {name: count for name, count in stats.items() if "fault" in name and count}
+    print(json.dumps([stats["events.compile"], faults]))
     """)
     assert (events, faults) == (1, {})

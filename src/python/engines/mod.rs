@@ -6,7 +6,7 @@ pub mod vllm;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::prelude::*;
 
 use super::intercept::{After, Call, Standings};

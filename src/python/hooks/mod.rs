@@ -6,11 +6,11 @@ mod triton;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::intercept::Standings;
 use super::{guard, late, report};
+use crate::lock::Mutex;
 
 /// One runtime.
 pub struct Runtime {

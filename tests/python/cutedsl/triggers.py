@@ -63,7 +63,7 @@ def outer(n: Int32):
 
 
 @cute.jit
-def failing(n: Int32):
+def failing(n: Int32):  # noqa: ARG001
     raise KeyError("the trace fails")
 
 

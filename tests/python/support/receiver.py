@@ -11,6 +11,7 @@ import gzip
 import json
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -321,13 +322,14 @@ def closed_port() -> str:
 
 
 def main() -> None:
-    """Receives until SIGTERM; the first line on stdout tells the endpoints, each further line is one export."""
+    """Receives until SIGTERM; the first line on stdout tells the endpoints, each further line is one export (or not,
+    when called with `quiet`)."""
 
     def write(export: Export) -> None:
         line = {"signal": export.signal, "received_ns": export.received_ns, "records": export.records}
         print(json.dumps(line), flush=True)
 
-    with Receiver(on_export=write) as receiver:
+    with Receiver(on_export=None if "quiet" in sys.argv else write) as receiver:
         print(json.dumps({"grpc": receiver.grpc_endpoint, "http": receiver.http_endpoint}), flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
 

@@ -94,7 +94,19 @@ def metric_records(request: Any) -> list[Record]:
 def _point(metric: Any, point: Any) -> Record:
     match metric.WhichOneof("data"):
         case "histogram":
-            return {"count": point.count, "sum": point.sum, "bounds": list(point.explicit_bounds)}
+            return {
+                "count": point.count,
+                "sum": point.sum,
+                "bounds": list(point.explicit_bounds),
+                "exemplars": [
+                    {
+                        "trace_id": exemplar.trace_id.hex(),
+                        "span_id": exemplar.span_id.hex(),
+                        "value": exemplar.as_double,
+                    }
+                    for exemplar in point.exemplars
+                ],
+            }
         case _:
             return {"value": getattr(point, point.WhichOneof("value"))}
 

@@ -1,14 +1,14 @@
 //! The engine core: contexts of new requests go to the workers on the step, stalls go to the front end with the last
 //! output of a request.
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::stalls::{KEY, Stalled};
+use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::convert::{get, get_text};
 use crate::python::intercept::{After, Call, Outcome};
-use crate::propagation::{TRACEPARENT, TRACESTATE};
 
 static STALLED: Mutex<Option<Stalled>> = Mutex::new(None);
 

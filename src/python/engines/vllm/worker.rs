@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::lock::Mutex;
 use opentelemetry::trace::SpanContext;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
@@ -225,7 +225,9 @@ impl Step for Scheduled {
 /// vLLM adds eight random characters to the id that the caller knows.
 fn external_id(id: &str) -> &str {
     match id.rsplit_once('-') {
-        Some((external, random)) if random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit()) => external,
+        Some((external, random)) if random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            external
+        }
         _ => id,
     }
 }

@@ -1,6 +1,5 @@
 //! CuTeDSL's objects in words. Every attribute is optional: what is missing, or raises, is left out.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
@@ -8,6 +7,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyT
 use super::known::Specialization;
 use crate::attribute::bounded;
 use crate::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
+use crate::lock::Mutex;
 use crate::python::convert::{get, get_text, item, text as plain_text, type_name};
 use crate::python::here;
 use crate::python::intercept::Call;

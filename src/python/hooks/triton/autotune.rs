@@ -233,7 +233,7 @@ fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
     let found = tuner.getattr("pre_hook")?;
     let (owner, original) = (tuner.clone().unbind(), found.clone().unbind());
     let thread = std::thread::current().id();
-    let raise = parking_lot::Mutex::new(Some(raise));
+    let raise = crate::lock::Mutex::new(Some(raise));
     let watch = move |py: Python<'_>, call: &Call<'_, '_>| -> PyResult<Option<After>> {
         let resets = call.keyword("reset_only").is_some_and(|only| only.is_truthy().unwrap_or(false));
         if !resets || std::thread::current().id() != thread {

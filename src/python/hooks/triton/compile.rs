@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::frame::{self, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
 use crate::event::{CacheResult, CompileEvent, Kind};
+use crate::lock::Mutex;
 use crate::monitor::Pending;
 use crate::python::convert::{get, item};
 use crate::python::guard::guard;
@@ -150,13 +150,13 @@ pub fn after(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         return inductor::after(py, call, &function, &kernel);
     }
     let thread = std::thread::current().id();
-    let entry = take(|entry| {
-        let same = match (&entry.signature, &signature) {
-            (Some(known), Some(signature)) => known.bind(py).is(signature),
-            _ => false,
-        };
-        entry.compiled && (same || (entry.thread == thread && entry.function.bind(py).is(&function)))
-    });
+    let compiled = |entry: &Entry| entry.compiled;
+    let entry = match signature {
+        Some(signature) => {
+            take(|entry| compiled(entry) && entry.signature.as_ref().is_some_and(|known| known.bind(py).is(&signature)))
+        }
+        None => take(|entry| compiled(entry) && entry.thread == thread && entry.function.bind(py).is(&function)),
+    };
     match entry.and_then(|entry| entry.raise) {
         Some(raise) => Ok(Some(Box::new(move |_py, _outcome| Ok(Some(raise))))),
         None => Ok(None),

@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use crate::attribute::bounded;
 use crate::event::{CompileEvent, Detail, Kernel};
 use crate::python::convert::{get, get_text, item, text};
+use crate::python::imports;
 
 static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
 
@@ -31,7 +32,7 @@ pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
 
 /// The compiler's or the driver's class of each backend that is installed (NVIDIA's, AMD's, others').
 pub fn backends<'py>(py: Python<'py>, part: &str) -> Vec<Bound<'py, PyAny>> {
-    let backends = py.import("triton.backends").ok().and_then(|module| get(module.as_any(), "backends"));
+    let backends = imports::loaded(py, "triton.backends").and_then(|module| get(&module, "backends"));
     let backends = backends.and_then(|backends| backends.cast_into::<PyDict>().ok()).map(|backends| backends.values());
     backends.iter().flatten().filter_map(|backend| get(&backend, part)).collect()
 }

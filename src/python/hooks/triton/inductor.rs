@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::describe;
 use crate::event::{CompileEvent, Kind};
+use crate::lock::Mutex;
 use crate::python::convert::get_text;
 use crate::python::intercept::{After, Call};
 use crate::python::operation;

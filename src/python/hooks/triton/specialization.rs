@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyWeakrefReference};
 
 use super::describe;
 use crate::event::{Cause, CompileEvent};
 use crate::explain::{self, Argument, Form, Specialization};
+use crate::lock::Mutex;
 use crate::python::convert::{get, item, text};
 
 /// What was compiled, and for whom.

@@ -1,38 +1,14 @@
-//! A real OTLP receiver over a socket, and a source of fixed time and ids.
+//! A real OTLP receiver over a socket.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use jitspan::source::Source;
-use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message;
 use tonic::{Request, Response, Status};
-
-/// Time stands still, ids count up.
-#[derive(Debug, Default)]
-pub struct Fixed(AtomicU64);
-
-/// 2023-11-14T22:13:20Z.
-pub const NOW: u64 = 1_700_000_000_000_000_000;
-
-impl Source for Fixed {
-    fn now(&self) -> u64 {
-        NOW
-    }
-
-    fn trace_id(&self) -> TraceId {
-        TraceId::from_bytes(u128::from(self.0.fetch_add(1, Ordering::SeqCst) + 1).to_be_bytes())
-    }
-
-    fn span_id(&self) -> SpanId {
-        SpanId::from_bytes((self.0.fetch_add(1, Ordering::SeqCst) + 1).to_be_bytes())
-    }
-}
 
 /// Receives over gRPC and HTTP, on a thread of its own, until the test ends.
 pub struct Receiver {
