@@ -112,10 +112,8 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/live-spans.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/engines.mk make/live-spans.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:
 	@command -v cargo >/dev/null || { echo "make: no cargo here; install Rust 1.88 or newer (https://rustup.rs)" >&2; exit 1; }
-
-include make/engines.mk

@@ -51,13 +51,17 @@ def test_the_first_request_alone_shows_its_compiles(server: Server, receiver: Re
     assert kernels(steps) == {"kernel_unified_attention", "reduce_segments"}
     assert {step["parent_span_id"] for step in steps} == {answer.span_id}
     prefill, decode = sorted(steps, key=lambda step: step["start_unix_nano"])[:2]
-    assert prefill["attributes"] | {
-        "gen_ai.request.id": answer.body["id"] + "-0",
-        "jit.stalled": True,
-        "jit.compile.count": 1,
-        "jit.worker.rank": 0,
-        "jit.request.scheduled_tokens": 4,
-    } == prefill["attributes"]
+    assert (
+        prefill["attributes"]
+        | {
+            "gen_ai.request.id": answer.body["id"] + "-0",
+            "jit.stalled": True,
+            "jit.compile.count": 1,
+            "jit.worker.rank": 0,
+            "jit.request.scheduled_tokens": 4,
+        }
+        == prefill["attributes"]
+    )
     assert decode["attributes"]["jit.request.scheduled_tokens"] == 1
 
     compiles = named(spans, "jit.compile")

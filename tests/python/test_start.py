@@ -59,9 +59,7 @@ def test_run_keeps_the_sitecustomize_that_is_there(program, environment, tmp_pat
     (own / "sitecustomize.py").write_text("import builtins; builtins.own_ran = True")
     program.write_text("import json, jitspan; print(json.dumps([own_ran, jitspan.is_active()]))")
     environment["PYTHONPATH"] = str(own)
-    code, stdout, stderr = run(
-        [BIN / "jitspan", "run", "--arm", "now", "--", sys.executable, program], environment
-    )
+    code, stdout, stderr = run([BIN / "jitspan", "run", "--arm", "now", "--", sys.executable, program], environment)
     assert (code, json.loads(stdout or "null")) == (0, [True, True]), stderr
 
 
