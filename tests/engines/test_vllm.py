@@ -138,7 +138,8 @@ def test_vllms_own_monitor_goes_on_logging(server: Server) -> None:
     assert "jitspan fault" not in server.text()
 
 
-def test_no_compile_is_on_a_trace_that_nobody_sent(server: Server, receiver: Receiver) -> None:
+@pytest.mark.usefixtures("server")
+def test_no_compile_is_on_a_trace_that_nobody_sent(receiver: Receiver) -> None:
     """Warm-up is counted only; the trace of vLLM's start has none of it."""
     for spans in receiver.traces.values():
         if not named(spans, "llm_request"):

@@ -4,8 +4,8 @@ Front end, engine core, workers, scheduler, model runner, sampler, LoRA, warm-up
 every Triton compile are the real ones. A launch runs the kernel's own source in Triton's interpreter, on CPU tensors:
 right numbers, slowly. There are no CUDA graphs, no streams, no Inductor and no NCCL here.
 
-The folder beside this one is its entry point: with `tests/engines` and `examples` on PYTHONPATH it is installed. It does
-nothing unless `INTERPRETED_GPU=1`. Written for vLLM 0.26 with Triton 3.6 and models in float16: the interpreter computes
+The folder beside this one is its entry point: with `tests/engines` and `examples` on PYTHONPATH it is installed. It
+does nothing unless `INTERPRETED_GPU=1`. Written for vLLM 0.26 with Triton 3.6 and models in float16: the interpreter computes
 on the bits of a bfloat16 as if they were an integer.
 """
 
