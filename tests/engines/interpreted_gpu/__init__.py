@@ -5,8 +5,8 @@ every Triton compile are the real ones. A launch runs the kernel's own source in
 right numbers, slowly. There are no CUDA graphs, no streams, no Inductor and no NCCL here.
 
 The folder beside this one is its entry point: with `tests/engines` and `examples` on PYTHONPATH it is installed. It
-does nothing unless `INTERPRETED_GPU=1`. Written for vLLM 0.26 with Triton 3.6 and models in float16: the interpreter computes
-on the bits of a bfloat16 as if they were an integer.
+does nothing unless `INTERPRETED_GPU=1`. Written for vLLM 0.26 with Triton 3.6 and models in float16: the interpreter
+computes on a bfloat16's bits as if they were an integer.
 """
 
 import os
