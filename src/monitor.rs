@@ -289,6 +289,11 @@ impl Monitor {
         self.identify(None)
     }
 
+    /// Ends a scope as failed, for an error that is not ours.
+    pub fn fail(&self, scope: &Scope, failure: &Failure) {
+        self.export(scope.fail(failure, self.source.now(), &self.config.limits));
+    }
+
     /// Sends a span that an engine has made of its own knowledge.
     pub fn send(&self, span: Span) {
         self.export(vec![span]);

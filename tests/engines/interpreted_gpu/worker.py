@@ -34,7 +34,7 @@ def pretend_a_device() -> None:
     pretend_a_device.library = library  # its operators go when it goes
 
     torch_tensor = torch.tensor
-    torch.tensor = lambda *arguments, pin_memory=False, **options: torch_tensor(*arguments, **options)
+    torch.tensor = lambda *arguments, **options: torch_tensor(*arguments, **(options | {"pin_memory": False}))
     torch.cuda.stream = lambda *_arguments: contextlib.nullcontext()
     torch.cuda.get_device_capability = lambda *_arguments: (9, 0)
 

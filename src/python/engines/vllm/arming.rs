@@ -5,10 +5,10 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::config::{Mode, Settings};
-use crate::event::{CompileEvent, Kernel, Kind};
+use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::convert::{get, get_text};
 use crate::python::intercept::{After, Call};
-use crate::python::{arming, late, operation, report};
+use crate::python::{arming, late, operation, report, scope};
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
@@ -59,23 +59,37 @@ fn arm(py: Python<'_>, settings: &Settings) {
     }
 }
 
-/// `jit_monitor._handle_jit_event`: in error mode it raises. For Triton that is after the compile, which we have put on
-/// the trace by then. For the others it is before: the compile never begins, and its request fails without us knowing.
+/// `jit_monitor._handle_jit_event`: in vLLM's error mode it raises, and the engine dies of it. By then the requests'
+/// spans have failed and are sent: also for what our own mode would have let pass (a load from the disk cache), and for
+/// what vLLM refuses before it begins (all but Triton), of which no hook of ours hears.
 pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let text = |name: &str| call.keyword(name).and_then(|value| value.extract::<String>().ok());
-    let Some(backend) = text("backend") else { return Ok(None) };
-    let raises = ["vllm.utils.jit_monitor", "vllm.triton_utils.jit_monitor"].iter().any(|module| {
-        let module = late::imported(py, module);
-        module.and_then(|module| get_text(&module, "_mode")).is_some_and(|mode| mode == Mode::Error.word())
-    });
-    if !raises || !arming::is_armed() || backend.eq_ignore_ascii_case("triton") {
+    let (Some(backend), Some(monitor)) = (text("backend"), crate::monitor()) else { return Ok(None) };
+    if !raises(py) || !arming::is_armed() {
         return Ok(None);
     }
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
     let name = text("fn_name").unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
-    let mut event = CompileEvent::new(Kind::Compile, backend.to_ascii_lowercase(), Kernel::named(name));
-    event.duration = Duration::ZERO;
-    // Fails the requests' spans and flushes them; the error that is raised is vLLM's.
-    operation::finish(py, &pending, event, "refused");
+    if !backend.eq_ignore_ascii_case("triton")
+        && let Some(pending) = operation::begin(py)
+    {
+        let mut event = CompileEvent::new(Kind::Compile, backend.to_ascii_lowercase(), Kernel::named(&*name));
+        event.duration = Duration::ZERO;
+        // In our error mode it fails the spans and flushes; what is raised is vLLM's.
+        operation::finish(py, &pending, event, "refused");
+    }
+    if let Some(scope) = scope::current(py)?.and_then(|scope| scope.get().stalled()) {
+        let event = text("event").unwrap_or_default();
+        let message = format!("{backend} {event} during inference: {name}");
+        monitor.fail(&scope, &Failure { error_type: "RuntimeError".to_owned(), message });
+        py.detach(|| monitor.flush(monitor.config().flush_timeout));
+    }
     Ok(None)
+}
+
+/// Whether vLLM's monitor is in error mode.
+fn raises(py: Python<'_>) -> bool {
+    ["vllm.utils.jit_monitor", "vllm.triton_utils.jit_monitor"].iter().any(|module| {
+        let module = late::imported(py, module);
+        module.and_then(|module| get_text(&module, "_mode")).is_some_and(|mode| mode == Mode::Error.word())
+    })
 }
