@@ -37,5 +37,5 @@ class InterpretedPlatform(CpuPlatform):
         return "vllm.distributed.device_communicators.base_device_communicator.DeviceCommunicatorBase"
 
     @classmethod
-    def num_compute_units(cls, device_id: int = 0) -> int:  # noqa: ARG003
+    def num_compute_units(cls, device_id: int = 0) -> int:
         return 132
