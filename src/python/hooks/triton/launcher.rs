@@ -42,7 +42,8 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
         let Ok(globals) = globals.cast_into::<PyDict>() else { continue };
         builders.push(globals.clone());
         let classes = globals.items();
-        for (name, class) in classes.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
+        for (name, class) in
+            classes.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
         {
             if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
                 let stands = standings.wrap(&class, "__init__", "triton.launcher", watch)?;

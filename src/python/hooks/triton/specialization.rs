@@ -58,11 +58,11 @@ const CACHED_READ: usize = 256;
 /// # Errors
 /// A function that cannot be referred to weakly.
 pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> {
-    let py = asked.function.py();
-    let new = read(asked.source, asked.function, asked.options, asked.kernel, &option_names(asked));
+    let names = option_names(asked);
+    let new = read(asked.source, asked.function, asked.options, asked.kernel, &names);
     let weak = PyWeakrefReference::new(asked.function)?;
     let mut known = recall(&weak);
-    let cached = read_cached(asked, &known);
+    let cached = read_cached(asked, &known, &names);
     known.extend(cached.iter().cloned());
     known.retain(|known| known.since <= asked.began);
     let elsewhere = asked.device.is_some_and(|device| is_on_another_device(asked.function, device, asked.key));
@@ -81,7 +81,7 @@ pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> 
         specialization: Arc::new(new),
         since: Instant::now(),
     });
-    remember(py, weak, cached.into_iter().chain(own));
+    remember(weak, cached.into_iter().chain(own));
     Ok(())
 }
 
@@ -91,7 +91,7 @@ fn recall(weak: &Bound<'_, PyWeakrefReference>) -> Vec<Known> {
     function.map(|function| function.known.clone()).unwrap_or_default()
 }
 
-fn remember(py: Python<'_>, weak: Bound<'_, PyWeakrefReference>, new: impl Iterator<Item = Known>) {
+fn remember(weak: Bound<'_, PyWeakrefReference>, new: impl Iterator<Item = Known>) {
     let mut functions = FUNCTIONS.lock();
     let at = functions.iter().position(|function| function.weak.as_ptr() == weak.as_ptr());
     let at = at.unwrap_or_else(|| {
@@ -110,7 +110,6 @@ fn remember(py: Python<'_>, weak: Bound<'_, PyWeakrefReference>, new: impl Itera
     let forgotten: Vec<Function> = functions.drain(..excess).collect();
     drop(functions);
     // Dropping Python objects may run Python: not under our lock.
-    let _ = py;
     drop(forgotten);
 }
 
@@ -128,11 +127,10 @@ fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
 }
 
 /// Specializations in the cache of this device that were not read yet, the oldest first.
-fn read_cached(asked: &Asked<'_, '_>, known: &[Known]) -> Vec<Known> {
+fn read_cached(asked: &Asked<'_, '_>, known: &[Known], names: &[String]) -> Vec<Known> {
     // Asked with `get_item`, which does not call `__missing__`: that would make a cache.
     let cache = asked.device.zip(caches(asked.function)).and_then(|(device, caches)| caches.get_item(device).ok()?);
     let Some(kernels) = cache.and_then(kernels) else { return Vec::new() };
-    let names = option_names(asked);
     // A copy of the items: another thread may add to the cache.
     let items = kernels.items();
     let mut read_ones = Vec::new();
@@ -146,7 +144,7 @@ fn read_cached(asked: &Asked<'_, '_>, known: &[Known]) -> Vec<Known> {
         // Its dictionary, not its attributes: those of a kernel that is still being compiled (AsyncCompileMode) wait.
         let Some(own) = get(&kernel, "__dict__") else { continue };
         let Some(source) = item(&own, "src") else { continue };
-        let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), &names));
+        let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), names));
         read_ones.push(Known { key, specialization, since: asked.began });
     }
     read_ones.reverse();
