@@ -3,9 +3,10 @@
 import os
 
 import fake_gpu
-import jitspan
 import triton
 import triton.language as tl
+
+import jitspan
 
 fake_gpu.install()
 

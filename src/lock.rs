@@ -1,6 +1,6 @@
 //! The lock for everything that a forked child may touch.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 
 /// The standard library's mutex, which is one futex and nothing else. `parking_lot` keeps the waiting threads of all
 /// locks in one table with locks of its own: a fork while another thread is in that table leaves the child with an
@@ -19,5 +19,15 @@ impl<T> Mutex<T> {
     /// Waits for it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does not wait: the garbage collector may come while it is held.
+    #[cfg(feature = "python")]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }

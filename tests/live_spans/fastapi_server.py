@@ -2,12 +2,13 @@
 
 import asyncio
 
-import jitspan
 import kernels
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from provider import PROVIDER, TRACER
+
+import jitspan
 
 kernels.launch_add(block=128)
 jitspan.activate()

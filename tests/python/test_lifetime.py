@@ -146,7 +146,8 @@ def test_sigterm_loses_the_queue_unless_a_handler_flushes(python, receiver):
         assert names(receiver) == delivered
 
 
-def test_a_flush_from_a_handler_that_interrupts_anything_returns(python, receiver):
+@pytest.mark.usefixtures("receiver")
+def test_a_flush_from_a_handler_that_interrupts_anything_returns(python):
     process = python(
         """
         flushes = 0

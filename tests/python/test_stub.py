@@ -9,6 +9,7 @@ import jitspan
 
 PUBLIC = {
     "BoundFunction",
+    "RuntimeStatus",
     "Scope",
     "UnexpectedCompileError",
     "__version__",
@@ -21,6 +22,7 @@ PUBLIC = {
     "main",
     "request",
     "stats",
+    "status",
 }
 
 
