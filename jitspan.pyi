@@ -36,6 +36,47 @@ class BoundFunction:
     def __wrapped__(self, /) -> Any: ...
 
 @final
+class Instrumentor:
+    """
+    What `opentelemetry-instrument` makes of the entry point: puts the hooks in place; `JITSPAN_ARM` says when warm-up is
+    over ("now", "after=<seconds>", or "manual", the default).
+    """
+    def __new__(cls, /) -> Instrumentor: ...
+    def instrument(self, /, **options) -> None:
+        """
+        Puts the hooks in place.
+        """
+    def instrumentation_dependencies(self, /) -> list[str]:
+        """
+        None: what is not installed is not watched.
+        """
+    @property
+    def is_instrumented_by_opentelemetry(self, /) -> bool:
+        """
+        Whether `activate()` has been called.
+        """
+    def uninstrument(self, /, **options) -> None:
+        """
+        As `deactivate()`.
+        """
+
+@final
+class Middleware:
+    """
+    ASGI middleware: what compiles while an HTTP request is served is shown on that request's trace.
+
+    `app` is the application inside; `name` names the span. With `arm_on`, a path such as "/health", the first
+    successful answer on that path means that warm-up is over: `activate()` is called then, in the mode of
+    `JITSPAN_MODE`. Lifespan and websockets pass through.
+
+        app.add_middleware(jitspan.Middleware, arm_on="/health")
+    """
+    def __call__(self, /, scope: Any, receive: Any, send: Any) -> Any: ...
+    def __new__(cls, /, app: Any, *, name: str = "inference", arm_on: str | None = None) -> Middleware: ...
+    @property
+    def app(self, /) -> Any: ...
+
+@final
 class RuntimeStatus:
     """
     One runtime, as `status()` found it.
@@ -106,6 +147,27 @@ class Scope:
     def __enter__(self, /) -> Scope: ...
     def __exit__(self, /, exception_type: Any | None = None, exception: Any | None = None, traceback: Any | None = None) -> bool: ...
     def __repr__(self, /) -> str: ...
+
+def _engine_points() -> list:
+    """
+    For the contract test, and for `status()`: engine, point, how it is reached, its places, what became of it, where
+    or why, and what is lost without it.
+    """
+
+def _sglang_plugin() -> None:
+    """
+    Entry point of the group `sglang.srt.plugins`.
+    """
+
+def _start() -> None:
+    """
+    Puts the hooks in place, and arms as `JITSPAN_ARM` says. Never raises: a program that asked for nothing must start.
+    """
+
+def _vllm_plugin() -> None:
+    """
+    Entry point of the group `vllm.general_plugins`.
+    """
 
 def activate(*, mode: Literal['warn', 'error'] = "warn", verbose: bool = False) -> None:
     """
@@ -179,5 +241,6 @@ def stats() -> dict[str, int | str | None]:
 
 def status() -> list[RuntimeStatus]:
     """
-    What became of each runtime that jitspan knows: one row each. Imports none of them.
+    What became of each runtime that jitspan knows, and of each engine (vLLM, SGLang) that is installed: one row each.
+    Imports none of them. Of an engine each process has some places only: its front end has no worker.
     """

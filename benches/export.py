@@ -128,7 +128,9 @@ def main() -> None:
     try:
         for subject in ("jitspan", "opentelemetry"):
             command = [sys.executable, __file__, subject, spans]
-            result = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            result = json.loads(
+                subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            )
             print(subject, {name: round(value, 3) for name, value in result.items()})
     finally:
         receiver.terminate()

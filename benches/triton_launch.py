@@ -9,6 +9,7 @@ this is a comparison, not a test.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import statistics
@@ -131,6 +132,9 @@ def launch_for_callgrind(armed: bool) -> None:
             scale[(1,)](x, 128, BLOCK=128)
 
     launches(None, 200)  # Python adapts itself to what it runs.
+    # A collection takes millions of instructions, whenever it comes.
+    gc.collect()
+    gc.disable()
     reduce(launches, [LAUNCHES], None)
 
 

@@ -12,13 +12,12 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 
+import jitspan
 import triton
 import triton.language as tl
 import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
-
-import jitspan
 
 try:
     import torch

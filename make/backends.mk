@@ -8,7 +8,7 @@ GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
 
-.PHONY: backends jaeger test-backends generated screenshots kafka check-go
+.PHONY: backends jaeger test-backends test-collector generated screenshots kafka check-go
 
 backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
 
@@ -61,6 +61,9 @@ generated: build/slokit/bin/slokit $(STAMPS)/venv ## Write the dashboard, the ru
 
 jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Start Jaeger and the demo's server, and print links to the slow requests.
 	@$(BIN)/python tools/jaeger.py
+
+test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporter against the real Collector.
+	$(BIN)/python -m pytest tests/python/test_collector_real.py
 
 test-backends: backends build/slokit/bin/slokit check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
 	$(BIN)/python -m pytest tests/backends $(PYTEST_ARGUMENTS)

@@ -21,6 +21,8 @@ use crate::stats::Stats;
 struct Process {
     generation: u64,
     monitor: Monitor,
+    /// Made by [`prepare`]: another one will take its place when warm-up is over.
+    prepared: bool,
     resource: Arc<SharedResource>,
     runtimes: Vec<&'static str>,
 }
@@ -36,20 +38,39 @@ struct Known {
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 static KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended.
+/// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended; what one from
+/// [`prepare`] has counted goes on being counted.
 pub fn install(config: Config) -> &'static Monitor {
     install_for(config, &[])
 }
 
 /// The same; the metrics of these runtimes begin at 0.
 pub fn install_for(config: Config, runtimes: &[&'static str]) -> &'static Monitor {
-    let made: &'static Process = Box::leak(make(Arc::new(config), true, runtimes.to_vec()));
+    let stats = prepared().map(|process| process.monitor.share_stats()).unwrap_or_default();
+    let made: &'static Process = Box::leak(make(Arc::new(config), true, runtimes.to_vec(), stats));
     let before = leaked(CURRENT.swap(std::ptr::from_ref(made).cast_mut(), Ordering::AcqRel));
     if let Some(before) = before.filter(|before| before.generation == process::generation()) {
         before.monitor.shutdown(before.monitor.config().flush_timeout);
     }
     made.monitor.send_metrics(runtimes);
     &made.monitor
+}
+
+/// Makes a monitor that is not armed yet: compiles are only counted, as warm-up. Whoever arms installs another one, with
+/// the mode that is known by then. Does nothing where one was installed.
+pub fn prepare(config: Config) {
+    let before = prepared();
+    if before.is_none() && monitor().is_some() {
+        return;
+    }
+    let stats = before.map(|process| process.monitor.share_stats()).unwrap_or_default();
+    let mut made = make(Arc::new(config), false, Vec::new(), stats);
+    made.prepared = true;
+    CURRENT.store(Box::into_raw(made), Ordering::Release);
+}
+
+fn prepared() -> Option<&'static Process> {
+    current().filter(|process| process.prepared && process.generation == process::generation())
 }
 
 /// The process's monitor, if one was installed, in this process or before a fork.
@@ -59,7 +80,8 @@ pub fn monitor() -> Option<&'static Monitor> {
         return Some(&process.monitor);
     }
     let armed = process.monitor.is_armed();
-    let made = make(Arc::clone(process.monitor.config()), armed, process.runtimes.clone());
+    let mut made = make(Arc::clone(process.monitor.config()), armed, process.runtimes.clone(), Arc::default());
+    made.prepared = process.prepared;
     let made: &'static Process = Box::leak(made);
     let (before, after) = (std::ptr::from_ref(process).cast_mut(), std::ptr::from_ref(made).cast_mut());
     match CURRENT.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
@@ -126,17 +148,16 @@ fn leaked<T>(pointer: *mut T) -> Option<&'static T> {
     unsafe { pointer.as_ref() }
 }
 
-fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>) -> Box<Process> {
+fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>, stats: Arc<Stats>) -> Box<Process> {
     let generation = process::generation();
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
     let foreign = foreign.unwrap_or_default();
     let resource = Arc::new(SharedResource::new(config.resource.clone(), &foreign));
-    let stats = Arc::new(Stats::default());
     let sinks = sinks(&config, &resource, &stats);
     let monitor = Monitor::new(config, Arc::new(System), sinks, stats);
     monitor.arm(armed);
-    Box::new(Process { generation, monitor, resource, runtimes })
+    Box::new(Process { generation, monitor, prepared: false, resource, runtimes })
 }
 
 fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) -> Sinks {

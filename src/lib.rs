@@ -48,6 +48,6 @@ pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
-pub use global::{flush, install, install_for, monitor, record, set_resource};
+pub use global::{flush, install, install_for, monitor, prepare, record, set_resource};
 pub use monitor::{Monitor, UnexpectedCompile};
 pub use propagation::parse as parse_traceparent;

@@ -133,6 +133,11 @@ impl Monitor {
         &self.stats
     }
 
+    /// The same counters for the monitor that comes after this one.
+    pub(crate) fn share_stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
         self.sinks.spans.iter().map(|sink| sink.queued()).sum()
@@ -277,6 +282,21 @@ impl Monitor {
             self.flush_with(recorded.live.as_ref(), self.config.flush_timeout);
         }
         recorded.error.map_or(Ok(()), Err)
+    }
+
+    /// The context of a root span: a new trace, sampled or not as the configuration says.
+    pub fn new_context(&self) -> SpanContext {
+        self.identify(None)
+    }
+
+    /// Ends a scope as failed, for an error that is not ours.
+    pub fn fail(&self, scope: &Scope, failure: &Failure) {
+        self.export(scope.fail(failure, self.source.now(), &self.config.limits));
+    }
+
+    /// Sends a span that an engine has made of its own knowledge.
+    pub fn send(&self, span: Span) {
+        self.export(vec![span]);
     }
 
     /// The scope's requests have been served.

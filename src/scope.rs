@@ -238,6 +238,11 @@ impl Scope {
         self.0.state.lock().summary.stall(ended, ended.saturating_add(nanos(by)));
     }
 
+    /// The stalls so far, as many as a span may have events.
+    pub fn stalls(&self) -> Vec<Arc<CompileEvent>> {
+        self.0.state.lock().events.clone()
+    }
+
     /// How many requests are not sampled, so far as that is known.
     pub fn unsampled(&self) -> usize {
         self.0.state.lock().identities.iter().filter(|identity| !identity.is_sampled()).count()

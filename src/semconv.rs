@@ -50,6 +50,26 @@ pub mod span {
     pub const BATCH_OMITTED: &str = "jit.batch.omitted";
 }
 
+/// Names of spans and attributes that engines add.
+pub mod engine {
+    /// Span of a request in one step of vLLM's model runner.
+    pub const VLLM_EXECUTE_MODEL: &str = "vllm.execute_model";
+    /// Span of a whole request that came to vLLM without a trace context: the root of the trace it was given.
+    pub const VLLM_REQUEST: &str = "vllm.request";
+    /// Span of a request in one step of SGLang's scheduler.
+    pub const SGLANG_FORWARD: &str = "sglang.forward";
+    /// vLLM's name for the request's id, the one that its caller knows.
+    pub const REQUEST_ID: &str = "gen_ai.request.id";
+    /// Int: rank of the worker within its engine (tensor and pipeline parallel).
+    pub const RANK: &str = "jit.worker.rank";
+    /// Int: which of several engines it is (data parallel).
+    pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
+    /// Int: tokens of the request in this step.
+    pub const SCHEDULED_TOKENS: &str = "jit.request.scheduled_tokens";
+    /// vLLM's name for its span of a whole request.
+    pub const LLM_REQUEST: &str = "llm_request";
+}
+
 /// Attributes of one compile, autotune or load.
 pub mod attribute {
     /// String: what compiled, in small letters: `triton`, `cutedsl`, ...

@@ -90,8 +90,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 stat(
                     "Seconds lost",
-                    f"sum({COMPILE_TIME}[$__range]))"
-                    f" + (sum({AUTOTUNE_TIME}[$__range])) or vector(0))",
+                    f"sum({COMPILE_TIME}[$__range])) + (sum({AUTOTUNE_TIME}[$__range])) or vector(0))",
                     "Spent in compiles and autotunes while serving.",
                     unit="s",
                     steps=((1, "orange"),),

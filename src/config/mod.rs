@@ -111,9 +111,9 @@ pub struct Interval {
 /// What we run with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What an unexpected compile does.
+    /// What an unexpected compile does (`JITSPAN_MODE`).
     pub mode: Mode,
-    /// Send and log everything known, every time.
+    /// Send and log everything known, every time (`JITSPAN_VERBOSE`).
     pub verbose: bool,
     /// What error mode raises on (`JITSPAN_ERROR_ON`).
     pub error_on: Vec<Kind>,
@@ -160,8 +160,8 @@ impl Config {
         let switched_off = variables.flag("JITSPAN")? == Some(false);
         let disabled = variables.flag("OTEL_SDK_DISABLED")?.unwrap_or(false) || switched_off;
         let mut config = Config {
-            mode: settings.mode,
-            verbose: settings.verbose,
+            mode: mode(variables)?.unwrap_or(settings.mode),
+            verbose: variables.flag("JITSPAN_VERBOSE")?.unwrap_or(settings.verbose),
             error_on: variables
                 .list("JITSPAN_ERROR_ON", "compile, autotune, load, or several with commas", kind)?
                 .unwrap_or_else(|| vec![Kind::Compile, Kind::Autotune]),
@@ -196,6 +196,12 @@ impl Config {
 
 fn kind(word: &str) -> Option<Kind> {
     [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| kind.word() == word)
+}
+
+/// Said in the environment it wins over what a server's flag or a call says: it is how an operator overrides both.
+fn mode(variables: &Variables<'_>) -> Result<Option<Mode>, ConfigError> {
+    let Some(value) = variables.text("JITSPAN_MODE") else { return Ok(None) };
+    Mode::from_word(&value).map(Some).ok_or_else(|| wrong("JITSPAN_MODE", &value, "warn or error"))
 }
 
 fn events(variables: &Variables<'_>) -> Result<Events, ConfigError> {

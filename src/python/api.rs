@@ -7,9 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{hooks, imports, lifetime, report, status};
-use crate::config::{Config, Mode, Settings};
-use crate::semconv;
+use super::{arming, hooks, status};
+use crate::config::{Mode, Settings};
 use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
@@ -25,28 +24,13 @@ use crate::view::cli::Command;
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
-    if hooks::are_active() {
-        return Ok(());
-    }
-    let config = Config::from_environment(&Settings { mode, verbose });
-    let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let disabled = config.disabled;
-    imports::prepare(py);
-    // Before anything is sent: this also finds out who we are.
-    lifetime::watch_exit(py);
-    py.detach(|| crate::install_for(config, semconv::RUNTIMES));
-    report::forget();
-    hooks::install(py);
-    let sending = if disabled { ", sending nothing" } else { "" };
-    let text = format!("Kernel JIT monitor activated (mode={}, verbose={verbose}{sending})", mode.word());
-    report::log(py, "info", &text);
-    Ok(())
+    arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Whether `activate()` has been called, and `deactivate()` not since.
 #[pyfunction]
 pub fn is_active() -> bool {
-    hooks::are_active()
+    arming::is_armed()
 }
 
 /// Puts back what was found in each hooked place; where somebody has chained onto us since, we fall silent.
@@ -102,6 +86,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
     match crate::view::cli::parse(arguments) {
         Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
         Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
+        Ok(Command::Run(arguments)) => Ok(super::run::run(arguments)),
         Err(exit_code) => Ok(exit_code),
     }
 }

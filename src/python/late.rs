@@ -69,10 +69,17 @@ pub fn catch_up(py: Python<'_>) {
     ANY_HALFWAY.store(!HALFWAY.lock().is_empty(), Ordering::Relaxed);
 }
 
-/// Forgets everything, and takes the finder out.
-pub fn forget(py: Python<'_>) {
-    TABLE.lock().clear();
-    HALFWAY.lock().clear();
+/// Forgets what waits for `module`. Takes the finder out when nothing waits for anything.
+pub fn forget(py: Python<'_>, module: &str) {
+    let empty = {
+        let mut table = TABLE.lock();
+        table.remove(module);
+        table.is_empty()
+    };
+    HALFWAY.lock().retain(|halfway| *halfway != module);
+    if !empty {
+        return;
+    }
     let finder = FINDER.lock().take();
     if let Some(finder) = finder {
         guard(py, "late.forget", || {

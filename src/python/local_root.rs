@@ -3,9 +3,12 @@
 //! A span knows its parent's ids only, and the SDK keeps no list of open spans. To keep one ourselves would cost every
 //! span that the program starts, so we look for the parents when something compiles, among the objects of Python's
 //! garbage collector: about 50 ms for a million objects, once for each span on which something compiles and which
-//! has a parent in this process. `gc.freeze()`, which servers call after start-up, takes objects out of the search.
+//! has a parent in this process. A program in which that takes too long is spared it: then only
+//! young spans are found. `gc.freeze()`, which servers call after start-up, takes objects out of the search.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
@@ -20,6 +23,13 @@ type Ids = (u128, u64);
 /// Roots that were found, so that the next compile on the same span need not look.
 static FOUND: Mutex<VecDeque<(Ids, Option<Py<PyWeakrefReference>>)>> = Mutex::new(VecDeque::new());
 const FOUND_KEPT: usize = 64;
+
+/// The old objects are where a large program has its millions, and a request's spans seldom are.
+const OLDEST: u8 = 2;
+/// A search among them that took longer was the last one: what we do must not be a stall of its own.
+const LONGEST_FULL_SEARCH: Duration = Duration::from_millis(50);
+/// How long the last one took, in microseconds.
+static FULL_SEARCH: AtomicU64 = AtomicU64::new(0);
 
 /// The local root around `span`. None: it is one itself, or its parents are gone.
 pub fn find<'py>(span: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -53,6 +63,10 @@ fn search<'py>(span: &Bound<'py, PyAny>, mut parent: Ids) -> PyResult<Option<Bou
     let mut open: HashMap<Ids, Bound<'py, PyAny>> = HashMap::new();
     let mut root = None;
     for generation in 0..3 {
+        if generation == OLDEST && FULL_SEARCH.load(Ordering::Relaxed) > LONGEST_FULL_SEARCH.as_micros() as u64 {
+            break;
+        }
+        let began = Instant::now();
         let objects = garbage_collector.call_method1("get_objects", (generation,))?;
         // The list holds objects that are not finished yet, which only their own code may touch. We look at nothing
         // but the type of what is no span.
@@ -60,6 +74,9 @@ fn search<'py>(span: &Bound<'py, PyAny>, mut parent: Ids) -> PyResult<Option<Bou
             if let Some(own) = get(&object, "context").as_ref().and_then(ids).filter(|own| own.0 == parent.0) {
                 open.insert(own, object);
             }
+        }
+        if generation == OLDEST {
+            FULL_SEARCH.store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
         }
         while let Some(found) = open.remove(&parent) {
             let next = local_parent(&found);

@@ -1,12 +1,16 @@
 //! The Python module: a list of exports. This folder alone knows PyO3; it converts and calls.
 
 mod api;
+mod arming;
+mod asgi;
 mod convert;
 mod datadog_span;
+mod engines;
 mod guard;
 mod here;
 pub mod hooks;
 mod imports;
+mod instrumentor;
 mod intercept;
 mod interceptor;
 mod late;
@@ -17,6 +21,7 @@ mod otel_span;
 mod provider_flush;
 mod report;
 mod resource;
+mod run;
 mod scope;
 mod status;
 
@@ -41,6 +46,12 @@ pub mod jitspan {
     #[pymodule_export]
     use super::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
+    use super::asgi::Middleware;
+    #[pymodule_export]
+    use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
+    #[pymodule_export]
+    use super::instrumentor::{_start, Instrumentor};
+    #[pymodule_export]
     use super::scope::{BoundFunction, Scope, batch, bind, request};
     #[pymodule_export]
     use super::status::{RuntimeStatus, status};
@@ -49,10 +60,9 @@ pub mod jitspan {
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
-    use pyo3::prelude::*;
-
     #[pymodule_init]
-    fn initialize(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::scope::prepare(module.py())
+    fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::scope::prepare(module.py())?;
+        super::asgi::finish(module.py())
     }
 }

@@ -59,7 +59,7 @@ pub fn is_recording(span: &Bound<'_, PyAny>) -> bool {
 }
 
 /// The identity of a span of opentelemetry-python, if it is valid.
-fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
+pub fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
     let context = span.call_method0("get_span_context").ok()?;
     let trace_id = get(&context, "trace_id")?.extract::<u128>().ok()?;
     let span_id = get(&context, "span_id")?.extract::<u64>().ok()?;

@@ -51,7 +51,20 @@ pub struct Scope {
 
 enum Carriers {
     One(Option<Py<PyAny>>),
-    Many { carriers: Py<PyAny>, attributes: Option<Py<PyAny>> },
+    Many {
+        carriers: Py<PyAny>,
+        attributes: Option<Py<PyAny>>,
+    },
+    /// An engine's step.
+    Step(Box<dyn Step>),
+}
+
+/// One step of an engine, which knows who waits when it is asked: when something compiles.
+pub trait Step: Send + Sync {
+    /// Attributes of every span, and the requests.
+    fn waiting(&self, py: Python<'_>) -> (Attributes, Vec<Request>);
+    /// For the garbage collector.
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError>;
 }
 
 struct Entered {
@@ -90,8 +103,11 @@ impl Scope {
     }
 
     fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
-        let attributes = convert::attributes(self.attributes.as_ref().map(|attributes| attributes.bind(py)));
-        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests: self.requests(py), started };
+        let (attributes, requests) = match &self.carriers {
+            Carriers::Step(step) => step.waiting(py),
+            _ => (convert::attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py)),
+        };
+        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started };
         Core::new(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests))
     }
 
@@ -109,11 +125,76 @@ impl Scope {
                 let carriers = each(carriers);
                 carriers.iter().map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default())).collect()
             }
+            Carriers::Step(_) => Vec::new(),
         }
+    }
+
+    /// A scope for an engine's step, entered.
+    pub fn step(py: Python<'_>, name: &str, step: impl Step + 'static) -> PyResult<Py<Scope>> {
+        let carriers = Carriers::Step(Box::new(step));
+        let scope = Scope { carriers, name: name.to_owned(), attributes: None, entered: Mutex::new(None) };
+        let scope = Bound::new(py, scope)?;
+        Ok(Scope::__enter__(scope)?.unbind())
+    }
+
+    /// One request's scope that is entered by Rust.
+    pub fn one(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
+        Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
+    }
+
+    /// Enters, if it is not entered.
+    pub fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Scope::__enter__(slf.clone()).map(drop)
+    }
+
+    /// The running code is in it no more, but what it serves goes on: [`Scope::resume`], or [`Scope::exit`].
+    pub fn suspend(&self, py: Python<'_>) {
+        let token = self.entered.lock().as_mut().and_then(|entered| entered.token.take());
+        reset(py, token);
+    }
+
+    /// The running code is in it again.
+    pub fn resume(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let token = variable(slf.py())?.call_method1("set", (slf,))?.unbind();
+        if let Some(entered) = slf.get().entered.lock().as_mut() {
+            entered.token = Some(token);
+        }
+        Ok(())
+    }
+
+    /// Ends it: its spans leave.
+    pub fn exit(&self, py: Python<'_>) {
+        let entered = self.entered.lock().take();
+        let Some(entered) = entered else { return };
+        reset(py, entered.token);
+        let made = entered.core.filter(|made| made.generation == process::generation());
+        if let (Some(made), Some(monitor)) = (made, crate::monitor()) {
+            monitor.close(&made.core);
+        }
+    }
+
+    /// The core's scope, if something has compiled in it.
+    pub fn made(&self) -> Option<Core> {
+        let made = self.entered.lock().as_ref()?.core.clone()?;
+        (made.generation == process::generation()).then_some(made.core)
+    }
+
+    /// The same, if it has not failed since.
+    pub fn stalled(&self) -> Option<Core> {
+        self.made().filter(Core::has_stalled)
     }
 }
 
-fn request_of(carrier: Option<&Bound<'_, PyAny>>, attributes: Attributes) -> Request {
+/// A generator may be closed in another context than it was entered in; then the variable is not ours to put back, and
+/// that context ends with the generator.
+fn reset(py: Python<'_>, token: Option<Py<PyAny>>) {
+    if let Some(token) = token {
+        let _ = variable(py).and_then(|variable| variable.call_method1("reset", (token,)));
+    }
+}
+
+/// A carrier that cannot be read is counted, and gives a request without a parent.
+pub fn request_of(carrier: Option<&Bound<'_, PyAny>>, attributes: Attributes) -> Request {
     let parent = carrier.and_then(|carrier| {
         convert::carrier(carrier).unwrap_or_else(|_| {
             if let Some(monitor) = crate::monitor() {
@@ -147,17 +228,7 @@ impl Scope {
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let _ = (exception_type, exception, traceback);
-        let entered = self.entered.lock().take();
-        let Some(entered) = entered else { return Ok(false) };
-        if let Some(token) = entered.token {
-            // A generator may be closed in another context than it was entered in; then the variable is not ours to
-            // put back, and that context ends with the generator.
-            let _ = variable(py)?.call_method1("reset", (token,));
-        }
-        let made = entered.core.filter(|made| made.generation == process::generation());
-        if let (Some(made), Some(monitor)) = (made, crate::monitor()) {
-            monitor.close(&made.core);
-        }
+        self.exit(py);
         Ok(false)
     }
 
@@ -168,6 +239,7 @@ impl Scope {
                 visit.call(carriers)?;
                 visit.call(attributes)?;
             }
+            Carriers::Step(step) => step.traverse(&visit)?,
         }
         visit.call(&self.attributes)
     }
@@ -177,6 +249,7 @@ impl Scope {
         let what = match &self.carriers {
             Carriers::One(_) => "request",
             Carriers::Many { .. } => "batch",
+            Carriers::Step(_) => "step",
         };
         format!("<jitspan.Scope {what} name={:?} entered={entered}>", self.name)
     }
@@ -192,7 +265,7 @@ impl Scope {
 #[pyfunction]
 #[pyo3(signature = (carrier: "_Carrier | None" = None, *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None) -> "Scope")]
 pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
-    Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
+    Scope::one(carrier, name, attributes)
 }
 
 /// Serves several requests in one step: each one's trace gets a span for what compiles inside.

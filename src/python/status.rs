@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use serde::Serialize;
 
 use super::convert::{get, get_text};
+use super::engines::{self, ENGINES, Engine};
 use super::hooks::{self, RUNTIMES, Runtime, State};
 use super::late;
 use crate::config::{Config, Mode, Settings};
@@ -45,12 +46,14 @@ impl RuntimeStatus {
     }
 }
 
-/// What became of each runtime that jitspan knows: one row each. Imports none of them.
+/// What became of each runtime that jitspan knows, and of each engine (vLLM, SGLang) that is installed: one row each.
+/// Imports none of them. Of an engine each process has some places only: its front end has no worker.
 #[pyfunction]
 #[pyo3(signature = () -> "list[RuntimeStatus]")]
 pub fn status(py: Python<'_>) -> Vec<RuntimeStatus> {
     hooks::catch_up(py);
-    RUNTIMES.iter().map(|runtime| row(py, runtime)).collect()
+    let engines = ENGINES.iter().filter_map(|engine| engine_row(py, engine));
+    RUNTIMES.iter().map(|runtime| row(py, runtime)).chain(engines).collect()
 }
 
 /// `jitspan doctor`: the rows for what is installed, and the configuration that the environment gives.
@@ -115,6 +118,34 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         events: stats.map_or(0, |stats| stats.seen(runtime.name)),
         faults: stats.map_or(0, |stats| stats.faults(runtime.name)),
     }
+}
+
+/// An engine that is not installed has no row.
+fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
+    let metadata = py.import("importlib.metadata").ok()?;
+    let version: String = metadata.call_method1("version", (engine.name,)).ok()?.extract().ok()?;
+    let of = |wanted: fn(&engines::State) -> bool| -> Vec<&'static str> {
+        engine.points.iter().filter(|point| wanted(&point.state())).map(|point| point.name).collect()
+    };
+    let (standing, missing) = (
+        of(|state| matches!(state, engines::State::Stands(_))),
+        of(|state| matches!(state, engines::State::Missing(_))),
+    );
+    let lost: Vec<_> =
+        engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
+    Some(RuntimeStatus {
+        runtime: engine.name,
+        package: engine.name,
+        untested: is_outside(&version, engine.tested),
+        version: Some(version),
+        tested: engine.tested,
+        state: if standing.is_empty() { "not yet imported" } else { "hooked" },
+        reason: (!lost.is_empty()).then(|| lost.join("; ")),
+        standing,
+        missing,
+        events: 0,
+        faults: crate::monitor().map_or(0, |monitor| monitor.stats().faults(engine.name)),
+    })
 }
 
 impl RuntimeStatus {

@@ -43,8 +43,8 @@ use viewer::{ViewError, Viewer};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match cli::parse(arguments) {
         Ok(Command::View(arguments)) => view(arguments),
-        Ok(Command::Doctor(_)) => {
-            say("doctor looks at Python packages: use the program of the Python package");
+        Ok(Command::Doctor(_) | Command::Run(_)) => {
+            say("this is about Python programs: use the program of the Python package");
             1
         }
         Err(exit_code) => exit_code,

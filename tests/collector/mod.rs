@@ -107,6 +107,12 @@ impl Collector {
         *self.state.always.lock().unwrap() = Some(say);
     }
 
+    /// From now on, and forgets what was to come.
+    pub fn answer_all(&self, say: Say) {
+        self.state.answers.lock().unwrap().clear();
+        self.answer(say);
+    }
+
     pub fn answer_next(&self, say: impl IntoIterator<Item = Say>) {
         self.state.answers.lock().unwrap().extend(say);
     }

@@ -131,4 +131,7 @@ def test_error_mode_is_an_error_that_the_program_can_handle(logfire, receiver):
     assert fine == "3^2 = 9"
     assert failed.startswith("3^5 failed: cranelift kernel JIT compilation during inference: power")
     [request] = [span for span in receiver.spans if span["attributes"].get("exponent") == "5"]
-    assert (request["status"], [event["name"] for event in request["events"]]) == ("ERROR", ["jit.compile", "exception"])
+    assert (request["status"], [event["name"] for event in request["events"]]) == (
+        "ERROR",
+        ["jit.compile", "exception"],
+    )

@@ -108,9 +108,7 @@ def test_a_restart_under_load_loses_nothing_that_fits(scripts, collector, protoc
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_a_paused_collector_gets_everything_when_it_goes_on(scripts, collector, protocol):
-    process = start(
-        scripts, collector, protocol, OTEL_BSP_SCHEDULE_DELAY="100", OTEL_EXPORTER_OTLP_TIMEOUT="1000"
-    )
+    process = start(scripts, collector, protocol, OTEL_BSP_SCHEDULE_DELAY="100", OTEL_EXPORTER_OTLP_TIMEOUT="1000")
     time.sleep(0.5)
     collector.pause()
     time.sleep(3)
@@ -140,9 +138,7 @@ def test_a_collector_without_pipelines_for_metrics_and_logs_gets_the_spans(scrip
     collector = Collector(tmp_path, signals=("traces",))
     collector.start()
     try:
-        process = start(
-            scripts, collector, protocol, JITSPAN_EVENTS="both", OTEL_METRIC_EXPORT_INTERVAL="100"
-        )
+        process = start(scripts, collector, protocol, JITSPAN_EVENTS="both", OTEL_METRIC_EXPORT_INTERVAL="100")
         time.sleep(1)
         stats = finish(process)["stats"]
     finally:
@@ -180,7 +176,10 @@ def test_mutual_tls_and_the_systems_authorities(scripts, tmp_path, protocol):
     }
     try:
         # SSL_CERT_FILE is where the system's authorities are, for this process.
-        for trusted in ({"OTEL_EXPORTER_OTLP_CERTIFICATE": f"{tmp_path}/ca.pem"}, {"SSL_CERT_FILE": f"{tmp_path}/ca.pem"}):
+        for trusted in (
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": f"{tmp_path}/ca.pem"},
+            {"SSL_CERT_FILE": f"{tmp_path}/ca.pem"},
+        ):
             process = start(scripts, collector, protocol, **client, **trusted)
             time.sleep(0.5)
             result = finish(process)

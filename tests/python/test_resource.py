@@ -60,7 +60,11 @@ def test_what_the_user_said_wins(scripts, receiver):
 
 
 def test_the_resource_of_an_sdk_in_the_process_is_taken_over(scripts, receiver):
-    source = PROVIDER + SOURCE + "\nprint(json.dumps(trace.get_tracer_provider().resource.attributes['service.instance.id']))"
+    source = (
+        PROVIDER
+        + SOURCE
+        + "\nprint(json.dumps(trace.get_tracer_provider().resource.attributes['service.instance.id']))"
+    )
     instance = scripts.run(source, env=receiver.environment()).json()
     found = receiver.spans[0]["resource"]
     assert (found["service.name"], found["rank"]) == ("server", 3)

@@ -63,3 +63,36 @@ def test_a_thread_pool_keeps_requests_apart(scripts, receiver):
         env=receiver.environment(),
     ).json()
     assert outline(receiver.spans) == [(trace_id(9), parent_id(9), "inference", ["jit.compile"])]
+
+
+def test_a_compile_beside_another_is_explained_by_the_kernels_of_the_warm_up(scripts, receiver):
+    scripts.run(
+        f"""
+        import threading, jitspan, kernels
+
+        kernels.launch_softmax(1024, 1024)
+        jitspan.activate()
+        both = threading.Barrier(2)
+
+        def serve(traceparent, length, block):
+            with jitspan.request(traceparent):
+                both.wait()
+                kernels.launch_softmax(length, block)
+
+        # The small one ends first, and has looked at Triton's caches when the large one ends.
+        work = [({traceparent(1)!r}, 20_000, 32_768), ({traceparent(2)!r}, 1000, 1024)]
+        threads = [threading.Thread(target=serve, args=arguments) for arguments in work]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        """,
+        env=receiver.environment(),
+    )
+    changes = {
+        span["trace_id"]: [event["attributes"].get("jit.changes") for event in span["events"]]
+        for span in receiver.spans
+        if span["name"] == "inference"
+    }
+    assert changes == {
+        trace_id(1): ["BLOCK: 1024 -> 32768 (constexpr)"],
+        trace_id(2): ["length: divisible by 16 -> not"],
+    }

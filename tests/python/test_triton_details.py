@@ -56,11 +56,20 @@ LAUNCHER = """
     driver = triton.backends.backends["nvidia"].driver
     module = driver.__init__.__globals__
 
-    def build(*_arguments, **_options):
-        time.sleep(seconds)
+    import triton.runtime.build
+
+    triton.runtime.build._build = lambda *_, **__: time.sleep(0.2)
+    if "_build" in module:
+        module["_build"] = triton.runtime.build._build
+
+    def load(*_arguments, **_options):
+        if built_before:
+            time.sleep(0.05)
+        else:
+            module.get("_build", triton.runtime.build._build)()
         return types.SimpleNamespace(launch=lambda *_: None)
 
-    module["compile_module_from_src"] = build
+    module["compile_module_from_src"] = load
     # It would look for libcuda.so.
     module["library_dirs"] = lambda: []
     truth.GPU.launcher_cls = module["CudaLauncher"]
@@ -72,7 +81,7 @@ def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
     found = spans(
         LAUNCHER
         + """
-    seconds = 0.2
+    built_before = False
     if not has_launcher:
         sys.exit()
     jitspan.activate()
@@ -96,7 +105,7 @@ def test_a_launcher_after_a_span_that_has_left_has_a_span_of_its_own(spans):
     found = spans(
         LAUNCHER
         + """
-    seconds = 0.2
+    built_before = False
     if not has_launcher:
         sys.exit()
     jitspan.activate()
@@ -114,7 +123,7 @@ def test_a_launcher_that_was_built_before_adds_nothing(spans):
     found = spans(
         LAUNCHER
         + """
-    seconds = 0
+    built_before = True
     jitspan.activate()
     if has_launcher:
         add[(1,)](X, 128, BLOCK=128)

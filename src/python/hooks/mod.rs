@@ -26,6 +26,8 @@ pub struct Runtime {
     pub module: &'static str,
     /// Stands in its places.
     install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    /// What is done there when warm-up is over.
+    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
     /// What stands.
     pub standings: Standings,
     /// What became of it.
@@ -52,6 +54,7 @@ pub static RUNTIMES: [Runtime; 2] = [
         tested: ("3.0.0", "3.9.0"),
         module: "triton",
         install: triton::install,
+        armed: triton::print_autotuning,
         standings: Standings::new(),
         state: Mutex::new(State::Waiting),
     },
@@ -64,6 +67,7 @@ pub static RUNTIMES: [Runtime; 2] = [
         // the classes are there.
         module: "cutlass.cutlass_dsl.cutlass",
         install: cutedsl::install,
+        armed: |_, _| Ok(()),
         standings: Standings::new(),
         state: Mutex::new(State::Waiting),
     },
@@ -101,11 +105,16 @@ pub fn catch_up(py: Python<'_>) {
     }
 }
 
+/// Warm-up is over: what is not wanted before is done now.
+pub fn armed(py: Python<'_>) {
+    RUNTIMES.iter().for_each(|runtime| runtime.armed(py));
+}
+
 /// Leaves all of them.
 pub fn remove(py: Python<'_>) {
     ACTIVE.store(false, Ordering::Relaxed);
-    late::forget(py);
     for runtime in RUNTIMES.iter().rev() {
+        late::forget(py, runtime.module);
         runtime.standings.leave(py);
         runtime.set(State::Waiting);
     }
@@ -122,6 +131,12 @@ impl Runtime {
         *self.state.lock() = state;
     }
 
+    fn armed(&self, py: Python<'_>) {
+        if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
+        }
+    }
+
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
@@ -130,6 +145,9 @@ impl Runtime {
             Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
+                if crate::monitor().is_some_and(crate::monitor::Monitor::is_armed) {
+                    self.armed(py);
+                }
                 return Ok(());
             }
             Err(error) => error.to_string(),

@@ -13,11 +13,13 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1 as proto;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::answer::Answer;
 use super::backoff::Backoff;
 use super::encode;
+use super::spawn;
 use super::transport::Transport;
 use crate::config::{Endpoint, Interval, Signal};
 use crate::event::UnixNanos;
@@ -87,11 +89,12 @@ impl Exporter {
                 plan: self.plan.clone(),
                 backoff: Backoff::up_to(self.plan.interval.every),
             };
-            *thread = if crate::process::spawn("jitspan-metrics", move || worker.run()).is_ok() {
-                Thread::Running(sender)
-            } else {
-                self.plan.stats.fault("metrics.thread");
-                Thread::Closed
+            *thread = match spawn("jitspan-metrics", move |runtime| worker.run(runtime)) {
+                Ok(()) => Thread::Running(sender),
+                Err(_) => {
+                    self.plan.stats.fault("metrics.thread");
+                    Thread::Closed
+                }
             };
         }
     }
@@ -130,11 +133,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.work()),
-            Err(_) => drop(self.plan.stats.fault("metrics.runtime")),
-        }
+    fn run(mut self, runtime: &Runtime) {
+        runtime.block_on(self.work());
     }
 
     async fn work(&mut self) {

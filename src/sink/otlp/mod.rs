@@ -10,7 +10,10 @@ mod pipe;
 mod transport;
 mod worker;
 
+use std::io;
 use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Flushing, Sink};
 use crate::config::{Batch, Endpoint, Signal};
@@ -19,6 +22,16 @@ use crate::resource::SharedResource;
 use crate::span::Span;
 use crate::stats::{Ledger, Stats};
 use pipe::{Pipe, Plan};
+
+/// Starts a thread of ours, with a runtime for one thread.
+///
+/// The runtime is made here, not there: the first one in a process sets up what tokio keeps for all of them, behind a
+/// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
+/// this one, or waits for the interpreter that this one holds.
+fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    crate::process::spawn(name, move || body(&runtime))
+}
 
 /// Sends spans, or log-based events, to a collector.
 pub struct OtlpSink(Pipe);

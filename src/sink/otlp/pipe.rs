@@ -11,6 +11,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::encode::{self, MESSAGE_BYTES};
+use super::spawn;
 use super::worker::{Command, Worker};
 use crate::config::{Batch, Endpoint, Signal};
 use crate::lock::Mutex;
@@ -118,11 +119,12 @@ impl Pipe {
         if let Thread::NotStarted = *thread {
             let (sender, commands) = mpsc::unbounded_channel();
             let worker = Worker::new(commands, self.plan.clone(), Arc::clone(&self.load));
-            *thread = if crate::process::spawn("jitspan-export", move || worker.run()).is_ok() {
-                Thread::Running(sender)
-            } else {
-                self.plan.stats.fault("export.thread");
-                Thread::Closed
+            *thread = match spawn("jitspan-export", move |runtime| worker.run(runtime)) {
+                Ok(()) => Thread::Running(sender),
+                Err(_) => {
+                    self.plan.stats.fault("export.thread");
+                    Thread::Closed
+                }
             };
         }
         match &*thread {

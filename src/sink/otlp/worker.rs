@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::answer::Answer;
@@ -65,13 +66,8 @@ impl Worker {
     }
 
     /// Runs until told to end, or until the pipe is gone.
-    pub fn run(mut self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(self.work()),
-            // Without a runtime nothing can be sent; the pipe is closed, and what comes is counted.
-            Err(_) => drop(self.plan.stats.fault("export.runtime")),
-        }
+    pub fn run(mut self, runtime: &Runtime) {
+        runtime.block_on(self.work());
     }
 
     async fn work(&mut self) {

@@ -12,7 +12,6 @@ from typing import Any
 
 import jitspan
 import pytest
-
 from cutedsl.expected import ABSENT, EXPECTED, TVM_FFI, Event
 from cutedsl.stub_driver import build
 

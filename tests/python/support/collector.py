@@ -38,7 +38,9 @@ def free_port() -> int:
 class Collector:
     """On the same ports from `start` to `stop`, however often."""
 
-    def __init__(self, folder: Path, *, signals: tuple[str, ...] = ("traces", "metrics", "logs"), tls: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, signals: tuple[str, ...] = ("traces", "metrics", "logs"), tls: str = ""
+    ) -> None:
         self.folder = folder
         self.grpc_port, self.http_port = free_port(), free_port()
         self.output = folder / "received.jsonl"

@@ -1,9 +1,11 @@
 //! The C launcher: up to 3.6 Triton builds it with the C compiler at the first launch of a signature, after every hook,
 //! for a quarter of a second. Its constructor is only on that path; the time is added to the compile it belongs to.
+//! `_build`, which it calls only where the cache on disk has no such launcher, tells a build from a load.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
@@ -11,11 +13,13 @@ use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 use super::describe;
 use crate::lock::Mutex;
 use crate::monitor::Recorded;
-use crate::python::convert::{get, text};
-use crate::python::intercept::{After, Call, Standings};
+use crate::python::convert::{get, item, text};
+use crate::python::intercept::{After, Call, Interceptor, Standings};
 
-/// A launcher that was built before is loaded in about a millisecond; a C compiler takes a hundred.
-const BUILT: Duration = Duration::from_millis(5);
+thread_local! {
+    /// Whether the C compiler was called in this thread since a launcher was begun.
+    static BUILT: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Compiles that were not launched yet. From a pool of threads several come before the first launch.
 static RECENT: Mutex<VecDeque<(Py<PyWeakrefReference>, Recorded)>> = Mutex::new(VecDeque::new());
@@ -29,14 +33,17 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
     if describe::version(py).is_some_and(|version| version >= (3, 7)) {
         return Ok(());
     }
+    let mut builders = vec![py.import("triton.runtime.build")?.dict()];
     for driver in describe::backends(py, "driver") {
         // Triton loads these modules under no name of their own: the one that `import` gives is another.
         let Some(globals) = get(&driver, "__init__").and_then(|function| get(&function, "__globals__")) else {
             continue;
         };
         let Ok(globals) = globals.cast_into::<PyDict>() else { continue };
+        builders.push(globals.clone());
+        let classes = globals.items();
         for (name, class) in
-            globals.items().iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
+            classes.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
         {
             if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
                 let stands = standings.wrap(&class, "__init__", "triton.launcher", watch)?;
@@ -44,7 +51,20 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
             }
         }
     }
+    for globals in builders {
+        // Up to 3.3 each driver has imported the name.
+        if let Some(build) = item(globals.as_any(), "_build") {
+            let ours = Interceptor::around(&build, "triton.build", builds)?;
+            standings.set_item(globals.as_any(), "_build", ours.into_bound(py).into_any())?;
+        }
+    }
     Ok(())
+}
+
+/// `_build(name, src, ...)`: the C compiler is called.
+fn builds(_py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    BUILT.set(true);
+    Ok(None)
 }
 
 /// Keeps a compile for the launcher that may follow it.
@@ -65,10 +85,11 @@ pub fn remember(source: &Bound<'_, PyAny>, recorded: Recorded) {
 fn watch(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(source) = call.arg(1).or_else(|| call.keyword("src")) else { return Ok(None) };
     let Some(recorded) = take(&source) else { return Ok(None) };
+    BUILT.set(false);
     let began = Instant::now();
     Ok(Some(Box::new(move |_py, outcome| {
         let duration = began.elapsed();
-        if let (Ok(_), true, Some(monitor)) = (outcome, duration >= BUILT, crate::monitor()) {
+        if let (Ok(_), true, Some(monitor)) = (outcome, BUILT.get(), crate::monitor()) {
             monitor.lengthen(&recorded, duration);
         }
         Ok(None)

@@ -66,7 +66,6 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     guard(py, "triton.manual", || manual::install(py, standings));
     guard(py, "triton.launcher", || launcher::install(py, standings));
     guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
-    guard(py, "triton.print_autotuning", || print_autotuning(py, knobs, standings));
     Ok(())
 }
 
@@ -83,8 +82,9 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
 }
 
 /// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Up to 3.3
-/// the variable is all there is, and is read at each tuning.
-fn print_autotuning(py: Python<'_>, knobs: Option<&Bound<'_, PyAny>>, standings: &Standings) -> PyResult<()> {
+/// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
+pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
+    let (py, knobs) = (triton.py(), knobs(triton));
     const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;
     let said = environment.call_method1("get", (VARIABLE,))?;

@@ -37,7 +37,8 @@ pub struct Asked<'a, 'py> {
 struct Known {
     key: String,
     specialization: Arc<Specialization>,
-    since: Instant,
+    /// None: it was in Triton's cache and we have not seen it come, so it is older than all that we have seen.
+    since: Option<Instant>,
 }
 
 /// A function is its weak reference: an object has one only, and it is not given to another.
@@ -64,7 +65,7 @@ pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> 
     let mut known = recall(&weak);
     let cached = read_cached(asked, &known);
     known.extend(cached.iter().cloned());
-    known.retain(|known| known.since <= asked.began);
+    known.retain(|known| known.since.is_none_or(|since| since <= asked.began));
     let elsewhere = asked.device.is_some_and(|device| is_on_another_device(asked.function, device, asked.key));
     let explanation = explain::explain(
         &new,
@@ -79,7 +80,7 @@ pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> 
     let own = asked.kernel.is_some().then(|| Known {
         key: asked.key.to_owned(),
         specialization: Arc::new(new),
-        since: Instant::now(),
+        since: Some(Instant::now()),
     });
     remember(py, weak, cached.into_iter().chain(own));
     Ok(())
@@ -147,7 +148,7 @@ fn read_cached(asked: &Asked<'_, '_>, known: &[Known]) -> Vec<Known> {
         let Some(own) = get(&kernel, "__dict__") else { continue };
         let Some(source) = item(&own, "src") else { continue };
         let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), &names));
-        read_ones.push(Known { key, specialization, since: asked.began });
+        read_ones.push(Known { key, specialization, since: None });
     }
     read_ones.reverse();
     read_ones

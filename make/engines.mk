@@ -1,0 +1,30 @@
+# `make test-engines`: the real vLLM, whole, without a GPU, and the source of the releases that we plug into. vLLM takes
+# 8 GB and 3 minutes to install; it has a virtual environment of its own, below build/.
+
+ENGINES := build/engines
+ENGINES_BIN := $(ENGINES)/venv/bin
+ENGINE_RELEASES := vllm==0.20.0 vllm==0.26.0 vllm==0.33.0 sglang==0.5.12 sglang==0.5.23
+
+.PHONY: test-engines test-contract
+test-engines: $(ENGINES)/.vllm $(ENGINES)/.releases $(ENGINES)/.jitspan ## Run the real vLLM with jitspan installed (8 GB, 15 minutes).
+	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400
+
+# Says which place has moved in a release: make test-contract ENGINE_RELEASES="vllm==0.34.0"
+test-contract: $(ENGINES)/.jitspan
+	$(ENGINES_BIN)/python tests/engines/releases.py $(ENGINES)/releases $(ENGINE_RELEASES)
+	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines/test_contract.py
+
+$(ENGINES)/.vllm: requirements/engines.txt | $(STAMPS)/venv
+	@echo "make: installing vLLM, which is large"
+	@mkdir -p $(ENGINES)
+	@test -x $(ENGINES_BIN)/python || $(PYTHON) -m venv $(ENGINES)/venv
+	$(ENGINES_BIN)/pip install --quiet -r $<
+	@touch $@
+
+$(ENGINES)/.releases: tests/engines/releases.py | $(ENGINES)/.vllm
+	$(ENGINES_BIN)/python $< $(ENGINES)/releases $(ENGINE_RELEASES)
+	@touch $@
+
+$(ENGINES)/.jitspan: $(STAMPS)/jitspan $(ENGINES)/.vllm
+	$(ENGINES_BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
+	@touch $@

@@ -1,0 +1,209 @@
+//! The inference servers that we plug into. Each is a table of points: where we stand, and what is lost when a release
+//! has no such place. Nothing here asks for a version.
+
+pub mod sglang;
+pub mod vllm;
+
+use std::sync::Arc;
+
+use crate::lock::Mutex;
+use pyo3::prelude::*;
+
+use super::intercept::{After, Call, Standings};
+use super::{arming, convert, guard, late, report};
+
+/// One engine.
+pub struct Engine {
+    /// Its name, and the first word of its faults.
+    pub name: &'static str,
+    /// The oldest and the newest release that our tests read.
+    pub tested: (&'static str, &'static str),
+    /// The points it needs.
+    pub points: &'static [Point],
+    /// What stands.
+    standings: Standings,
+}
+
+impl Engine {
+    const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
+        Engine { name, tested, points, standings: Standings::new() }
+    }
+}
+
+/// All of them.
+pub static ENGINES: [&Engine; 2] = [&vllm::ENGINE, &sglang::ENGINE];
+
+/// What runs at a point: as [`super::intercept::Watch`], and nothing is captured.
+pub type Watch = fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>;
+
+/// Something that we do at a place in an engine.
+pub struct Point {
+    /// Its name; the first part is the engine's.
+    pub name: &'static str,
+    /// What is missing without it, for `status()`.
+    pub without: &'static str,
+    /// Module, and the path of a callable in it; `*` is each class that the module defines. Releases differ: all that
+    /// are there are taken.
+    pub places: &'static [(&'static str, &'static str)],
+    /// How we get there.
+    pub reached: Reached,
+    /// What we do there.
+    watch: Watch,
+    state: Mutex<State>,
+}
+
+/// How we get to a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// By the import of its module.
+    Import,
+    /// Through an object that another point gives, so also in classes that nobody knew of; `places` are the known ones.
+    Object,
+}
+
+/// What became of a point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its module, or its object, has not been seen in this process.
+    Waiting,
+    /// We stand there.
+    Stands(String),
+    /// It is not where it was in the releases that we know.
+    Missing(String),
+}
+
+impl Point {
+    const fn new(
+        name: &'static str,
+        without: &'static str,
+        places: &'static [(&'static str, &'static str)],
+        reached: Reached,
+        watch: Watch,
+    ) -> Self {
+        Point { name, without, places, reached, watch, state: Mutex::new(State::Waiting) }
+    }
+
+    /// What became of it in this process.
+    pub fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    fn set(&self, py: Python<'_>, state: State) {
+        if let State::Missing(place) = &state {
+            let text = format!("{}: {place} is not there in this release; without it {}", self.name, self.without);
+            report::log(py, "warning", &text);
+        }
+        *self.state.lock() = state;
+    }
+
+    /// Stands at one of its places, now that the module is there.
+    fn stand(&self, standings: &'static Standings, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+        let py = module.py();
+        let place = format!("{}.{path}", convert::get_text(module, "__name__").unwrap_or_default());
+        let (owners, name) = match path.rsplit_once('.') {
+            Some(("*", name)) => (own_classes(module, name)?, name),
+            Some((owner, name)) => (convert::get(module, owner).into_iter().collect(), name),
+            None => (vec![module.clone()], path),
+        };
+        let mut stands = false;
+        for owner in owners {
+            stands |= standings.wrap(&owner, name, self.name, self.watch)?;
+        }
+        if stands {
+            self.set(py, State::Stands(place));
+        } else if !matches!(self.state(), State::Stands(_)) {
+            self.set(py, State::Missing(place));
+        }
+        Ok(())
+    }
+
+    /// Stands in front of the method of an object's class, once for each class.
+    fn stand_on_class(&self, standings: &'static Standings, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+        let (py, class) = (object.py(), object.get_type());
+        let stands = standings.wrap_weakly(class.as_any(), name, self.name, self.watch)?;
+        let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
+        self.set(py, if stands { State::Stands(place) } else { State::Missing(place) });
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Stands at all points whose modules are there, and at the others when they come.
+    fn stand(&'static self, py: Python<'_>) {
+        for point in self.points.iter().filter(|point| point.reached == Reached::Import) {
+            for (module, path) in point.places {
+                late::when_imported(py, module, Arc::new(move |module| point.stand(&self.standings, module, path)));
+            }
+        }
+    }
+
+    /// The point of this name; the tables are short.
+    fn point(&self, name: &str) -> Option<&'static Point> {
+        self.points.iter().find(|point| point.name == name)
+    }
+}
+
+/// The classes that `module` itself defines with a `name` of their own.
+fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let members = module.getattr("__dict__")?.cast_into::<pyo3::types::PyDict>()?;
+    let classes = members.values().iter().filter(|member| {
+        member.is_instance_of::<pyo3::types::PyType>()
+            && convert::get_text(member, "__module__") == convert::get_text(module, "__name__")
+            && member.getattr("__dict__").is_ok_and(|own| own.contains(name).unwrap_or(false))
+    });
+    Ok(classes.collect())
+}
+
+/// The environment, as an engine means it: vLLM has flags for what are variables elsewhere.
+pub fn variable(name: &str) -> Option<String> {
+    vllm::variable(name).or_else(|| std::env::var(name).ok())
+}
+
+/// Prepares for an engine. False: we are switched off, or set up wrongly, which is said once and never stops a server.
+fn switched_on(py: Python<'_>, engine: &str) -> bool {
+    let prepared = guard::guard(py, engine, || {
+        Ok(arming::prepare(py).unwrap_or_else(|error| {
+            report::log(py, "error", &format!("jitspan stays switched off: {error}"));
+            false
+        }))
+    });
+    prepared.unwrap_or(false)
+}
+
+/// Entry point of the group `vllm.general_plugins`.
+#[pyfunction]
+pub fn _vllm_plugin(py: Python<'_>) {
+    vllm::register(py);
+}
+
+/// Entry point of the group `sglang.srt.plugins`.
+#[pyfunction]
+pub fn _sglang_plugin(py: Python<'_>) {
+    sglang::register(py);
+}
+
+/// For the contract test, and for `status()`: engine, point, how it is reached, its places, what became of it, where
+/// or why, and what is lost without it.
+#[pyfunction]
+pub fn _engine_points(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyList>> {
+    let rows = pyo3::types::PyList::empty(py);
+    for engine in ENGINES {
+        for point in engine.points {
+            let row = pyo3::types::PyDict::new(py);
+            row.set_item("engine", engine.name)?;
+            row.set_item("point", point.name)?;
+            row.set_item("reached", if point.reached == Reached::Import { "import" } else { "object" })?;
+            row.set_item("places", point.places.to_vec())?;
+            row.set_item("without", point.without)?;
+            let (state, place) = match point.state() {
+                State::Waiting => ("waiting", None),
+                State::Stands(place) => ("stands", Some(place)),
+                State::Missing(place) => ("missing", Some(place)),
+            };
+            row.set_item("state", state)?;
+            row.set_item("place", place)?;
+            rows.append(row)?;
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,225 @@
+//! SGLang. Its scheduler process is also the one that launches kernels, and it has each running request with its trace
+//! context, whose spans are open: so the events go on SGLang's own spans too, by its own `trace_event`.
+//!
+//! Hooks go through SGLang's `HookRegistry`. It imports its targets, so they are registered only where the scheduler is
+//! loaded anyway: not in the detokenizer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use opentelemetry::trace::SpanContext;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::{Engine, Point, Reached, State};
+use crate::attribute::Attributes;
+use crate::config::{Mode, Settings};
+use crate::event::CompileEvent;
+use crate::python::convert::{get, get_text};
+use crate::python::guard::guard;
+use crate::python::intercept::{After, Call};
+use crate::python::otel_span::{self, mapping};
+use crate::python::scope::{Scope, Step, request_of};
+use crate::python::{arming, late, report};
+use crate::scope::{Request, Scope as Core};
+use crate::semconv::engine as key;
+
+const SCHEDULER: &str = "sglang.srt.managers.scheduler";
+
+/// SGLang's points.
+pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), &POINTS);
+
+static POINTS: [Point; 2] = [
+    Point::new(
+        "sglang.arm",
+        "jitspan is armed by jitspan.activate() only",
+        &[(SCHEDULER, "Scheduler.run_event_loop")],
+        Reached::Object,
+        serving_starts,
+    ),
+    Point::new(
+        "sglang.run_batch",
+        "no compile is put on a request's trace",
+        &[(SCHEDULER, "Scheduler.run_batch")],
+        Reached::Object,
+        run_batch,
+    ),
+];
+
+/// Called in every process of SGLang, before it serves.
+pub fn register(py: Python<'_>) {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if late::imported(py, SCHEDULER).is_none() {
+        return;
+    }
+    if ONCE.swap(true, Ordering::Relaxed) || !super::switched_on(py, ENGINE.name) {
+        return;
+    }
+    guard(py, ENGINE.name, || hook(py));
+}
+
+fn hook(py: Python<'_>) -> PyResult<()> {
+    let plugins = py.import("sglang.srt.plugins.hook_registry")?;
+    let (registry, around) = (plugins.getattr("HookRegistry")?, plugins.getattr("HookType")?.getattr("AROUND")?);
+    for point in ENGINE.points {
+        for (module, path) in point.places {
+            let place = format!("{module}.{path}");
+            let owner = path.split('.').try_fold(py.import(*module)?.into_any(), |owner, name| owner.getattr(name));
+            if owner.is_err() {
+                point.set(py, State::Missing(place));
+                continue;
+            }
+            registry.call_method1("register", (&place, Py::new(py, Around { point })?, &around))?;
+            point.set(py, State::Stands(place));
+        }
+    }
+    Ok(())
+}
+
+/// What SGLang's registry calls in the place of one function: `hook(original, *args, **kwargs)`.
+#[pyclass(frozen, module = "jitspan", name = "SglangHook")]
+struct Around {
+    point: &'static Point,
+}
+
+#[pymethods]
+impl Around {
+    #[pyo3(signature = (original, *args, **kwargs))]
+    fn __call__(
+        &self,
+        original: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = original.py();
+        let after = guard(py, self.point.name, || (self.point.watch)(py, &Call { args, kwargs })).flatten();
+        let result = original.call(args, kwargs);
+        if let Some(after) = after {
+            guard(py, self.point.name, || after(py, result.as_ref()));
+        }
+        result.map(Bound::unbind)
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        self.point.name
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        self.point.name
+    }
+}
+
+/// `Scheduler.run_event_loop()`: graphs are captured and kernels warm, and it never returns. SGLang arms its own watch
+/// of late kernels here, and has one switch for an error mode.
+fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let crash = std::env::var("SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY");
+    let crash = crash.is_ok_and(|said| matches!(&*said.to_ascii_lowercase(), "1" | "true" | "yes" | "y" | "on"));
+    let settings = Settings { mode: if crash { Mode::Error } else { Mode::Warn }, verbose: false };
+    if let Err(error) = arming::arm(py, &settings) {
+        report::log(py, "error", &format!("not armed: {error}"));
+    }
+    Ok(None)
+}
+
+/// `Scheduler.run_batch(batch, ...)`: a step, with all that it launches.
+fn run_batch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(batch) = call.arg(1).or_else(|| call.keyword("batch")) else { return Ok(None) };
+    let Some(requests) = get(&batch, "reqs").filter(|requests| requests.len().unwrap_or(0) > 0) else {
+        return Ok(None);
+    };
+    let rank = call.arg(0).and_then(|scheduler| rank(&scheduler));
+    let scope = Scope::step(py, key::SGLANG_FORWARD, Batch { requests: requests.clone().unbind(), rank })?;
+    let requests = requests.unbind();
+    Ok(Some(Box::new(move |py, outcome| {
+        scope.get().suspend(py);
+        if let Some(core) = scope.get().made() {
+            let failed = outcome.err().map(|error| error.to_string());
+            guard(py, "sglang.trace_event", || tell(requests.bind(py), &core, failed.as_deref()));
+        }
+        scope.get().exit(py);
+        Ok(None)
+    })))
+}
+
+/// 0.5.12 has it in `scheduler.tp_rank`, 0.5.23 in its `runtime_context`.
+fn rank(scheduler: &Bound<'_, PyAny>) -> Option<i64> {
+    let own = get(scheduler, "tp_rank").or_else(|| {
+        let context = late::imported(scheduler.py(), "sglang.srt.runtime_context")?;
+        get(&get(&context, "get_parallel")?.call0().ok()?, "tp_rank")
+    });
+    own?.extract().ok()
+}
+
+struct Batch {
+    requests: Py<PyAny>,
+    rank: Option<i64>,
+}
+
+impl Step for Batch {
+    fn waiting(&self, py: Python<'_>) -> (Attributes, Vec<Request>) {
+        let mut attributes = Attributes::new();
+        if let Some(rank) = self.rank {
+            attributes.int(key::RANK, rank);
+        }
+        let requests = self.requests.bind(py).try_iter().into_iter().flatten().flatten().map(|request| {
+            let mut attributes = Attributes::new();
+            if let Some(id) = get_text(&request, "rid") {
+                attributes.text(key::REQUEST_ID, id);
+            }
+            let parent = trace_context(&request).and_then(|context| parent(&context));
+            Request { parent, attributes }
+        });
+        (attributes, requests.collect())
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.requests)
+    }
+}
+
+/// The request's `TraceReqContext`, if SGLang traces.
+fn trace_context<'py>(request: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let context = get(&get(request, "time_stats")?, "trace_ctx")?;
+    get(&context, "tracing_enable").is_some_and(|on| on.is_truthy().unwrap_or(false)).then_some(context)
+}
+
+/// The innermost of SGLang's spans for the request that is open in this process; else its root span, which another
+/// process has.
+fn parent(context: &Bound<'_, PyAny>) -> Option<SpanContext> {
+    let thread = get(context, "thread_context");
+    let slice = thread.as_ref().and_then(|thread| get(thread, "cur_slice_stack")?.get_item(-1).ok());
+    let live = slice.and_then(|slice| get(&slice, "span"));
+    let live = live.or_else(|| get(thread.as_ref()?, "thread_span"));
+    if let Some(span) = live.and_then(|span| otel_span::context(&span)) {
+        return Some(span);
+    }
+    let root = get(context, "root_span_context");
+    let root = root.and_then(|root| {
+        let trace = root.py().import("opentelemetry.trace").ok()?;
+        otel_span::context(&trace.call_method1("get_current_span", (root,)).ok()?)
+    });
+    root.or_else(|| request_of(Some(&get(context, "_root_span_carrier")?), Attributes::new()).parent)
+}
+
+/// Puts the stalls on SGLang's own spans, too: events on the slice that is open, the summary on the process's span.
+fn tell(requests: &Bound<'_, PyAny>, core: &Core, failed: Option<&str>) -> PyResult<()> {
+    let py = requests.py();
+    let stalls: Vec<Arc<CompileEvent>> = core.stalls();
+    for request in requests.try_iter()? {
+        let Some(context) = trace_context(&request?) else { continue };
+        for event in &stalls {
+            let attributes = mapping(py, &event.attributes())?;
+            context.call_method1("trace_event", (event.kind.event_name(), 1, event.started, attributes))?;
+        }
+        context.call_method1("trace_set_thread_attrs", (mapping(py, &core.summary().0)?,))?;
+        if let Some(failed) = failed {
+            let reason = PyDict::new(py);
+            reason.set_item("reason", failed)?;
+            context.call_method1("abort", (py.None(), reason))?;
+        }
+    }
+    Ok(())
+}

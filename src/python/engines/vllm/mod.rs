@@ -1,0 +1,172 @@
+//! vLLM. A request's trace context comes in at the front end, travels to the scheduler with the request, and from there
+//! to the workers on the `SchedulerOutput` in which the request is new; what the request waited for travels back the
+//! same way, onto vLLM's own `llm_request` span.
+//!
+//! | process | file | does |
+//! |---|---|---|
+//! | front end | `front_end` | keeps or gives a trace context; puts the summary on `llm_request` |
+//! | engine core | `scheduler` | sends contexts to the workers and stalls to the front end |
+//! | worker | `worker` | arms when warm-up is over; a scope for each step |
+
+mod arming;
+mod front_end;
+mod scheduler;
+mod stalls;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::lock::Mutex;
+use pyo3::prelude::*;
+
+use super::Reached::{Import, Object};
+use super::{Engine, Point};
+use crate::python::convert::{get, get_text};
+
+/// vLLM's points.
+pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);
+
+static POINTS: [Point; 14] = [
+    Point::new(
+        "vllm.arm",
+        "jitspan arms when the worker's warm-up returns, in mode warn unless JITSPAN_MODE says otherwise",
+        &[("vllm.utils.jit_monitor", "activate"), ("vllm.triton_utils.jit_monitor", "activate")],
+        Import,
+        arming::activate,
+    ),
+    Point::new(
+        "vllm.jit_event",
+        "a compile that vLLM's own monitor refuses before it begins fails without a span",
+        &[("vllm.utils.jit_monitor", "_handle_jit_event"), ("vllm.triton_utils.jit_monitor", "_handle_jit_event")],
+        Import,
+        arming::refused,
+    ),
+    Point::new(
+        "vllm.worker",
+        "no compile is put on a request's trace",
+        &[("vllm.v1.worker.worker_base", "WorkerWrapperBase.init_device")],
+        Import,
+        worker::made,
+    ),
+    Point::new(
+        "vllm.worker_late",
+        "a runner that is made after the device is not seen",
+        &[("vllm.v1.worker.worker_base", "WorkerWrapperBase.initialize_from_config")],
+        Import,
+        worker::made,
+    ),
+    Point::new(
+        "vllm.warm_up",
+        "a platform that does not arm vLLM's own monitor is not armed",
+        &[
+            ("vllm.v1.worker.gpu_worker", "Worker.compile_or_warm_up_model"),
+            ("vllm.v1.worker.cpu_worker", "CPUWorker.compile_or_warm_up_model"),
+        ],
+        Object,
+        arming::warmed_up,
+    ),
+    Point::new(
+        "vllm.execute_model",
+        "no compile is put on a request's trace",
+        &[
+            ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner.execute_model"),
+            ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model"),
+        ],
+        Object,
+        worker::execute_model,
+    ),
+    Point::new(
+        "vllm.sample_tokens",
+        "a compile in sampling is not put on a request's trace",
+        &[
+            ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner.sample_tokens"),
+            ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.sample_tokens"),
+        ],
+        Object,
+        worker::sample_tokens,
+    ),
+    Point::new(
+        "vllm.schedule",
+        "each request gets a trace of its own for its compiles",
+        &[("vllm.v1.core.sched.scheduler", "Scheduler.schedule")],
+        Import,
+        scheduler::scheduled,
+    ),
+    Point::new(
+        "vllm.update_from_output",
+        "llm_request spans do not carry the jit.* summary",
+        &[("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output")],
+        Import,
+        scheduler::updated,
+    ),
+    Point::new(
+        "vllm.trace_headers",
+        "a traceparent is seen only where vLLM's own tracing is on",
+        &[
+            ("vllm.entrypoints.openai.engine.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.openai.generative_scoring.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.pooling.base.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.serve.engine.serving", "*._get_trace_headers"),
+        ],
+        Import,
+        front_end::headers_came,
+    ),
+    Point::new(
+        "vllm.configuration",
+        "spans for requests without a traceparent go where OTEL_* variables say, not to --otlp-traces-endpoint",
+        &[("vllm.v1.engine.input_processor", "InputProcessor.__init__")],
+        Import,
+        front_end::configured,
+    ),
+    Point::new(
+        "vllm.request",
+        "requests without a traceparent do not share a trace with their llm_request span",
+        &[("vllm.v1.engine.input_processor", "InputProcessor.assign_request_id")],
+        Import,
+        front_end::request_made,
+    ),
+    Point::new(
+        "vllm.do_tracing",
+        "llm_request spans do not carry the jit.* summary",
+        &[("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing")],
+        Import,
+        front_end::request_finished,
+    ),
+    Point::new(
+        "vllm.llm_request",
+        "llm_request spans do not carry the jit.* summary",
+        &[("vllm.v1.engine.output_processor", "instrument_manual")],
+        Import,
+        front_end::span_made,
+    ),
+];
+
+/// Called in every process of vLLM, in some more than once. Imports nothing, never raises.
+pub fn register(py: Python<'_>) {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
+        ENGINE.stand(py);
+    }
+}
+
+/// Where vLLM sends its own spans (`--otlp-traces-endpoint`).
+static ENDPOINT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Reads from vLLM's configuration where it sends its spans. Its flag is meant for us, too.
+fn remember_endpoint(vllm_config: Option<Bound<'_, PyAny>>) {
+    let observability = vllm_config.and_then(|config| get(&config, "observability_config"));
+    let endpoint = observability.and_then(|observability| get_text(&observability, "otlp_traces_endpoint"));
+    if endpoint.is_some() {
+        *ENDPOINT.lock() = endpoint;
+    }
+}
+
+/// What vLLM's flags say of a variable. vLLM speaks gRPC unless the variable for traces says otherwise.
+pub fn variable(name: &str) -> Option<String> {
+    let endpoint = ENDPOINT.lock().clone()?;
+    match name {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(endpoint),
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" => std::env::var(name).ok().or_else(|| Some("grpc".to_owned())),
+        _ => None,
+    }
+}

@@ -1,0 +1,199 @@
+"""The real vLLM, whole, with the wheel of jitspan installed and nothing else changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Answer, Receiver, Serve, Server, Span, events, named, wait_until
+
+LORA = ("--enable-lora", "--max-lora-rank", "8")
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, triton_cache: Path, model: Path) -> Iterator[Server]:
+    with serve(*LORA, "--lora-modules", f"tiny={model}/adapter", triton_cache=triton_cache) as running:
+        yield running
+
+
+def kernels(spans: list[Span]) -> set[str]:
+    return {kernel for span in spans for kernel in span["attributes"]["jit.kernels"].split(",")}
+
+
+def finished(receiver: Receiver, answer: Answer, count: int = 1) -> list[Span]:
+    """The trace of a request, once vLLM's own spans of it are there, and what jitspan says of its steps."""
+    assert answer.status == 200, answer.body
+    return receiver.wait_for(answer.trace_id, lambda spans: complete(spans, count))
+
+
+def complete(spans: list[Span], count: int) -> bool:
+    requests, steps = named(spans, "llm_request"), named(spans, "vllm.execute_model")
+    return len(requests) == count and sum(map(stalls, requests)) <= sum(map(stalls, steps))
+
+
+def stalls(span: Span) -> int:
+    return sum(span["attributes"].get(f"jit.{kind}.count", 0) for kind in ("compile", "autotune", "load"))
+
+
+def ranks(spans: list[Span]) -> set[int]:
+    return {step["attributes"]["jit.worker.rank"] for step in named(spans, "vllm.execute_model")}
+
+
+# In this order: what a shape compiles is compiled for those after it.
+
+
+def test_the_first_request_alone_shows_its_compiles(server: Server, receiver: Receiver) -> None:
+    answer = server.ask()
+    spans = finished(receiver, answer)
+
+    steps = named(spans, "vllm.execute_model")
+    assert kernels(steps) == {"kernel_unified_attention", "reduce_segments"}
+    assert {step["parent_span_id"] for step in steps} == {answer.span_id}
+    prefill, decode = sorted(steps, key=lambda step: step["start_unix_nano"])[:2]
+    assert (
+        prefill["attributes"]
+        | {
+            "gen_ai.request.id": answer.body["id"] + "-0",
+            "jit.stalled": True,
+            "jit.compile.count": 1,
+            "jit.worker.rank": 0,
+            "jit.request.scheduled_tokens": 4,
+        }
+        == prefill["attributes"]
+    )
+    assert decode["attributes"]["jit.request.scheduled_tokens"] == 1
+
+    compiles = named(spans, "jit.compile")
+    assert {compile["parent_span_id"] for compile in compiles} <= {step["span_id"] for step in steps}
+    assert len(compiles) == sum(len(events(step)) for step in steps)
+
+
+def test_the_requests_own_span_carries_the_summary_and_the_events(server: Server, receiver: Receiver) -> None:
+    answer = server.ask(temperature=0.8, top_k=20, top_p=0.9)
+    (request,) = named(finished(receiver, answer), "llm_request")
+
+    assert request["parent_span_id"] == answer.span_id
+    assert request["attributes"]["jit.stalled"] is True
+    assert request["attributes"]["jit.kernels"] == "_topk_topp_kernel"
+    assert request["attributes"]["jit.stall.time"] > 0.1
+    assert request["attributes"]["gen_ai.request.id"] == answer.body["id"] + "-0"
+    assert events(request) == ["jit.compile"]
+    (event,) = request["events"]
+    assert event["attributes"]["jit.kernel.name"] == "_topk_topp_kernel"
+    assert request["start_unix_nano"] <= event["time_unix_nano"]
+    assert "jitspan" not in str(answer.body)
+
+
+def test_a_request_that_waits_for_nothing_has_only_vllms_span(server: Server, receiver: Receiver) -> None:
+    answer = server.ask()
+    (request,) = finished(receiver, answer)
+    assert not [name for name in request["attributes"] if name.startswith("jit.")]
+
+
+def test_logprobs_compile_late_and_are_shown(server: Server, receiver: Receiver) -> None:
+    spans = finished(receiver, server.ask(logprobs=3))
+    assert kernels(named(spans, "vllm.execute_model")) == {"_topk_log_softmax_kernel"}
+
+
+def test_without_a_traceparent_all_spans_share_a_trace_with_a_root(server: Server, receiver: Receiver) -> None:
+    before = set(receiver.traces)
+    answer = server.ask(traceparent=False, temperature=0.8, top_p=0.9)
+    assert answer.status == 200
+
+    def ours() -> list[Span]:
+        new = [spans for trace, spans in receiver.traces.items() if trace not in before]
+        return next((spans for spans in new if named(spans, "llm_request") and named(spans, "vllm.request")), [])
+
+    spans = wait_until(lambda: complete(ours(), 1) and ours(), 60, "a trace with a root")
+    (root,) = named(spans, "vllm.request")
+    assert root["parent_span_id"] in ("", None)
+    assert root["attributes"]["jit.stalled"] is True
+    children = named(spans, "llm_request") + named(spans, "vllm.execute_model")
+    assert {child["parent_span_id"] for child in children} == {root["span_id"]}
+
+
+def test_a_batch_puts_the_compile_on_each_of_its_requests_and_on_no_other(server: Server, receiver: Receiver) -> None:
+    alone = server.ask()
+    answers = server.ask_together(3, prompt="w5 w6 w7 w8 " * 4, max_tokens=6)
+    stalled = []
+    for answer in answers:
+        steps = named(finished(receiver, answer), "vllm.execute_model")
+        stalled += [step for step in steps if step["attributes"].get("jit.batch.size") in (2, 3)]
+    assert kernels(stalled) == {"kernel_unified_attention", "reduce_segments"}
+    sizes = {step["start_unix_nano"]: step["attributes"]["jit.batch.size"] for step in stalled}
+    for start, size in sizes.items():
+        assert len([step for step in stalled if step["start_unix_nano"] == start]) == size
+    assert [span["name"] for span in finished(receiver, alone)] == ["llm_request"]
+
+
+def test_an_adapter_compiles_its_kernels_for_its_request(server: Server, receiver: Receiver) -> None:
+    spans = finished(receiver, server.ask(model="tiny", prompt="w5 " * 16, max_tokens=2))
+    assert {"_lora_shrink_kernel", "_lora_expand_kernel"} <= kernels(named(spans, "vllm.execute_model"))
+
+
+def test_vllms_own_monitor_goes_on_logging(server: Server) -> None:
+    assert "jit_monitor.py" in server.text()
+    assert "Kernel JIT monitor activated" in server.text()
+    assert "jitspan fault" not in server.text()
+
+
+@pytest.mark.usefixtures("server")
+def test_no_compile_is_on_a_trace_that_nobody_sent(receiver: Receiver) -> None:
+    """Warm-up is counted only; the trace of vLLM's start has none of it."""
+    for spans in receiver.traces.values():
+        if not named(spans, "llm_request"):
+            assert not named(spans, "jit.compile"), [span["name"] for span in spans]
+
+
+def test_with_a_warm_disk_cache_there_are_loads_also_where_vllms_own_tracing_is_off(
+    server: Server, serve: Serve, receiver: Receiver, triton_cache: Path
+) -> None:
+    """The module's server has filled the cache, and has ended: there is memory for one."""
+    server.stop()
+    with serve(triton_cache=triton_cache, tracing=False) as warm:
+        answer = warm.ask()
+        spans = receiver.wait_for(answer.trace_id, lambda spans: "reduce_segments" in kernels_of_steps(spans))
+    assert {span["name"] for span in spans} == {"vllm.execute_model", "jit.load"}
+    steps = named(spans, "vllm.execute_model")
+    assert {step["parent_span_id"] for step in steps} == {answer.span_id}
+    assert all(step["attributes"]["jit.compile.count"] == 0 for step in steps)
+
+
+def kernels_of_steps(spans: list[Span]) -> set[str]:
+    return kernels(named(spans, "vllm.execute_model"))
+
+
+def test_with_two_ranks_the_request_has_the_events_of_both(
+    server: Server, serve: Serve, receiver: Receiver, triton_cache: Path
+) -> None:
+    server.stop()
+    with serve("--tensor-parallel-size", "2", triton_cache=triton_cache) as pair:
+        answer = pair.ask()
+        spans = receiver.wait_for(answer.trace_id, lambda spans: ranks(spans) == {0, 1} and complete(spans, 1))
+    (request,) = named(spans, "llm_request")
+    steps = named(spans, "vllm.execute_model")
+    # Its own span has what rank 0 waited for: the output of the step is rank 0's.
+    of_rank_0 = [step for step in steps if step["attributes"]["jit.worker.rank"] == 0]
+    assert stalls(request) == sum(map(stalls, of_rank_0)) > 0
+    assert {step["parent_span_id"] for step in steps} == {answer.span_id}
+
+
+def test_error_mode_delivers_the_failed_span_of_every_rank_before_the_engine_dies(
+    server: Server, serve: Serve, receiver: Receiver, tmp_path: Path
+) -> None:
+    server.stop()
+    flags = ("--tensor-parallel-size", "2", "--jit-monitor-mode", "error")
+    # Nothing is exported in the background for a minute: what arrives was flushed.
+    with serve(*flags, triton_cache=tmp_path, env={"OTEL_BSP_SCHEDULE_DELAY": "60000"}) as pair:
+        answer = pair.ask()
+        assert answer.status == 500
+        spans = receiver.wait_for(answer.trace_id, lambda spans: len(named(spans, "vllm.execute_model")) == 2)
+
+    steps = named(spans, "vllm.execute_model")
+    assert ranks(spans) == {0, 1}
+    for step in steps:
+        assert step["parent_span_id"] == answer.span_id
+        assert step["status"] == "ERROR"
+        assert step["attributes"]["error.type"] == "jitspan.UnexpectedCompileError"
+        assert events(step) == ["jit.compile", "exception"]
