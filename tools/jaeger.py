@@ -32,6 +32,7 @@ from backends import (
 sys.path.insert(0, str(ROOT / "examples"))
 import demo
 
+EXAMPLES = ROOT / "examples"
 SERVICE = "serve"
 CLIENT = "gateway"
 
@@ -61,10 +62,12 @@ def main() -> None:
         say("stopped")
 
 
-def run_demo(jaeger: Jaeger, folder: Path, cleanup: ExitStack) -> tuple[str, list[demo.Request]]:
+def run_demo(
+    jaeger: Jaeger, folder: Path, cleanup: ExitStack, examples: Path = EXAMPLES
+) -> tuple[str, list[demo.Request]]:
     """The demo's server, sending to Jaeger, and the demo's requests; returns when Jaeger has them."""
     say("starting examples/serve.py; its warm-up compiles for the lengths that it expects")
-    server = cleanup.enter_context(demo_server(f"http://{jaeger.otlp_grpc}", folder))
+    server = cleanup.enter_context(demo_server(f"http://{jaeger.otlp_grpc}", folder, examples))
     say("sending requests; some have lengths that warm-up missed")
     requests = asyncio.run(demo.send_all(f"{server.url}/generate"))
     send_client_spans(jaeger, requests)
@@ -87,7 +90,7 @@ class DemoServer(Program):
         return f"http://{HOST}:{self.ready_port}"
 
 
-def demo_server(otlp_endpoint: str, folder: Path, **environment: str) -> DemoServer:
+def demo_server(otlp_endpoint: str, folder: Path, examples: Path = EXAMPLES, **environment: str) -> DemoServer:
     (port,) = free_ports(1)
     settings = {
         "OTEL_SERVICE_NAME": SERVICE,
@@ -96,7 +99,7 @@ def demo_server(otlp_endpoint: str, folder: Path, **environment: str) -> DemoSer
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "TRITON_CACHE_DIR": str(folder / "triton"),
     }
-    command = [sys.executable, str(ROOT / "examples" / "serve.py"), "--port", str(port)]
+    command = [sys.executable, str(examples / "serve.py"), "--port", str(port)]
     return DemoServer("serve", command, folder, settings | environment, port)
 
 

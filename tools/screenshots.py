@@ -5,19 +5,20 @@ They are taken by the system's Chromium, and go into otel-config/jaeger. Look at
 
 from __future__ import annotations
 
-import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from backends import CONFIG, Jaeger, ProgramFailed, ends_by_signal, find
+from backends import CONFIG, ROOT, Jaeger, ProgramFailed, ends_by_signal, find
 from jaeger import links, run_demo
 from playwright.sync_api import Page, expect, sync_playwright
 
 PICTURES = CONFIG / "jaeger"
 SIZE = {"width": 1180, "height": 760}
+HEIGHT_OF_TRACE = 1005
 TIMEOUT = 20_000  # milliseconds
 SETTLE = 1_500  # milliseconds; the pages are animated
 
@@ -25,18 +26,17 @@ SETTLE = 1_500  # milliseconds; the pages are animated
 def main() -> None:
     try:
         with ends_by_signal(), ExitStack() as cleanup:
-            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jitspan-screenshots-")))
+            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
             jaeger = cleanup.enter_context(Jaeger(CONFIG / "jaeger" / "memory.yaml", folder))
-            _, requests = run_demo(jaeger, folder, cleanup)
-            search, _, trace, compare = links(jaeger.url, requests).values()
+            # The pictures show the kernel's file, and must not show where this checkout is.
+            examples = Path(shutil.copytree(ROOT / "examples", folder / "examples"))
+            _, requests = run_demo(jaeger, folder, cleanup, examples)
+            search, _, trace, _ = links(jaeger.url, requests).values()
             page = cleanup.enter_context(browser())
             open_search(page, search)
             picture(page, "search")
-            open_trace(page, trace.split("?")[0])
+            open_trace(page, trace.split("?")[0], "generate")
             picture(page, "trace")
-            page.goto(compare)
-            page.wait_for_timeout(3000)
-            picture(page, "compare")
     except ProgramFailed as failure:
         sys.exit(f"screenshots FAILED: {failure}")
 
@@ -62,13 +62,13 @@ def open_search(page: Page, link: str) -> None:
     page.wait_for_timeout(SETTLE)
 
 
-def open_trace(page: Page, link: str) -> None:
-    """The trace with the request's span opened, and its event too."""
+def open_trace(page: Page, link: str, operation: str) -> None:
+    """The trace with the span of `operation` opened, and its event too."""
     page.goto(link)
-    page.locator(".span-name", has_text="generate").nth(1).click()
-    page.get_by_role("switch", name=re.compile(r"event=jit\.compile")).or_(
-        page.locator(".AccordianLogs .AccordianKeyValues--header")
-    ).first.click()
+    page.locator(".span-name").filter(has=page.get_by_text(operation, exact=True)).click()
+    page.locator(".AccordianLogs .AccordianKeyValues--header").first.click()
+    # Tall enough for the event and the compile's own span below it.
+    page.set_viewport_size(SIZE | {"height": HEIGHT_OF_TRACE})
     page.mouse.move(0, 0)
     page.wait_for_timeout(SETTLE)
 
