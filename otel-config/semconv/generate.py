@@ -85,7 +85,7 @@ def attributes(found: list[Name]) -> str:
         "    display_name: JIT compiles\n    attributes:\n",
     ]
     for name in found:
-        if not name.is_ours or name.module not in ("span", "attribute", "metric") or instrument(name):
+        if not name.is_ours or name.module == "event" or instrument(name):
             continue
         lines.append(f"      - id: {name.name.removesuffix('.')}\n")
         if name.kind.startswith("Prefix of doubles"):
@@ -99,7 +99,7 @@ def attributes(found: list[Name]) -> str:
 
 
 def spans_and_events(found: list[Name]) -> str:
-    on_span = [name.name for name in found if name.module == "span"]
+    on_span = [name.name for name in found if name.is_ours and name.module in ("span", "engine")]
     on_event = [name for name in found if name.module == "attribute"]
     lines = [
         group("span.jit.request", "span", "A request that waited for a compile. Its name is the scope's."),
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
     arguments = parser.parse_args()
     found = names()
-    if unclear := [name.name for name in found if name.module in ("span", "attribute", "metric") and not name.kind]:
+    if unclear := [name.name for name in found if name.is_ours and name.module != "event" and not name.kind]:
         sys.exit(f"src/semconv.rs does not say what these are (`/// Int: ...`): {', '.join(unclear)}")
     files = {
         "attributes.yaml": attributes(found),
