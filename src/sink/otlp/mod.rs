@@ -8,6 +8,7 @@ pub mod encode;
 pub mod metrics;
 mod pipe;
 mod transport;
+mod wire;
 mod worker;
 
 use std::io;
@@ -52,8 +53,9 @@ impl OtlpSink {
 
 impl Sink for OtlpSink {
     fn export(&self, spans: Vec<Span>) {
+        let mut shared = encode::SharedEvents::default();
         for span in spans {
-            self.0.offer(|| encode::span(&span));
+            self.0.offer(|| encode::span(&span, &mut shared));
         }
     }
 
