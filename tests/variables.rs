@@ -126,6 +126,14 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
         "20 ms",
         "environment",
     ),
+    (
+        &[("OTEL_EXPORTER_OTLP_TIMEOUT", "0")],
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "no limit",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+    ),
+    (&[("OTEL_BSP_EXPORT_TIMEOUT", "0")], "OTEL_BSP_EXPORT_TIMEOUT", "no limit", "environment"),
+    (&[("OTEL_METRIC_EXPORT_TIMEOUT", "0")], "OTEL_METRIC_EXPORT_TIMEOUT", "no limit", "environment"),
     (&[], "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none", "default"),
     (
         &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"), ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none")],
@@ -227,6 +235,10 @@ fn what_cannot_be_used_is_named_with_what_is_accepted() {
         ),
         (
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT=<hidden>: expected an address such as http://host:4318",
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://c:4318/?token=secret")],
             "OTEL_EXPORTER_OTLP_ENDPOINT=<hidden>: expected an address such as http://host:4318",
         ),
         (

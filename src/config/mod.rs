@@ -241,7 +241,7 @@ fn interval(variables: &Variables<'_>) -> Result<Interval, ConfigError> {
     Ok(Interval {
         // An interval of nothing would send without a pause.
         every: every.max(Duration::from_millis(100)),
-        timeout: variables.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
+        timeout: variables.timeout("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
     })
 }
 
@@ -257,7 +257,7 @@ fn batch(variables: &Variables<'_>) -> Result<Batch, ConfigError> {
         queue,
         queue_bytes: 8 * 1024 * 1024,
         size: size.unwrap_or(512).min(queue),
-        timeout: variables.milliseconds("OTEL_BSP_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
+        timeout: variables.timeout("OTEL_BSP_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
     })
 }
 

@@ -166,7 +166,12 @@ impl Endpoint {
                         Protocol::Grpc => "http://host:port, https://host:port or host:port",
                         Protocol::HttpProtobuf => "an address such as http://host:4318",
                     };
-                    if value.contains('@') { hidden(variable, accepted) } else { wrong(variable, value, accepted) }
+                    // A user and a password, or a token in the query.
+                    if value.contains(['@', '?']) {
+                        hidden(variable, accepted)
+                    } else {
+                        wrong(variable, value, accepted)
+                    }
                 })?
             }
         };
@@ -194,7 +199,7 @@ impl Endpoint {
             protocol,
             uri,
             headers: headers(&named("HEADERS"), variables)?,
-            timeout: variables.milliseconds(&named("TIMEOUT"))?.unwrap_or(Self::TIMEOUT),
+            timeout: variables.timeout(&named("TIMEOUT"))?.unwrap_or(Self::TIMEOUT),
             compression,
             tls,
         })

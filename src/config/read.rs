@@ -18,6 +18,9 @@ pub struct ConfigError {
     pub accepted: String,
 }
 
+/// A time-out that is none, and that every clock can still add to now: a year.
+pub const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The environment, as a function: a test passes a table. Remembers which variables were asked for and were set.
 pub struct Variables<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
@@ -72,6 +75,12 @@ impl<'a> Variables<'a> {
             Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
             Err(_) => Err(wrong(variable, &value, "a time in whole milliseconds")),
         }
+    }
+
+    /// A time-out in milliseconds. OpenTelemetry: 0 is no limit.
+    pub fn timeout(&self, variable: &str) -> Result<Option<Duration>, ConfigError> {
+        let given = self.milliseconds(variable)?;
+        Ok(given.map(|time| if time.is_zero() { UNLIMITED } else { time.min(UNLIMITED) }))
     }
 
     /// A time in seconds, with a fraction if wanted.
