@@ -36,6 +36,8 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
     // Where to.
     (&[], "OTEL_TRACES_EXPORTER", "otlp", "default"),
     (&[("OTEL_TRACES_EXPORTER", "console,otlp")], "OTEL_TRACES_EXPORTER", "otlp,console", "environment"),
+    (&[("OTEL_TRACES_EXPORTER", " , ")], "OTEL_TRACES_EXPORTER", "otlp", "environment"),
+    (&[("OTEL_METRICS_EXPORTER", "prometheus")], "OTEL_METRICS_EXPORTER", "none", "environment"),
     (&[("OTEL_TRACES_EXPORTER", "none")], "OTEL_TRACES_EXPORTER", "none", "environment"),
     (&[("OTEL_LOGS_EXPORTER", "console")], "OTEL_LOGS_EXPORTER", "console", "environment"),
     (&[("OTEL_METRICS_EXPORTER", "none")], "OTEL_METRICS_EXPORTER", "none", "environment"),
@@ -117,6 +119,12 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
         &[("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20secret,x-tenant=7")],
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
         "authorization=<hidden>,x-tenant=<hidden>",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ),
+    (
+        &[("OTEL_EXPORTER_OTLP_HEADERS", " A = b , Content-Type=text/plain,content-length=1,te=x,")],
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "a=<hidden>",
         "OTEL_EXPORTER_OTLP_HEADERS",
     ),
     (&[], "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10000 ms", "default"),
@@ -236,6 +244,14 @@ fn what_cannot_be_used_is_named_with_what_is_accepted() {
         (
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@")],
             "OTEL_EXPORTER_OTLP_ENDPOINT=<hidden>: expected an address such as http://host:4318",
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:99999")],
+            r#"OTEL_EXPORTER_OTLP_ENDPOINT="http://[::1]:99999": expected an address such as http://host:4318"#,
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/")],
+            r#"OTEL_EXPORTER_OTLP_CERTIFICATE="/": expected a PEM file, not a folder"#,
         ),
         (
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://c:4318/?token=secret")],

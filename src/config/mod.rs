@@ -218,6 +218,8 @@ fn exporters(signal: Signal, variables: &Variables<'_>) -> Result<Exporters, Con
     let variable = format!("OTEL_{}_EXPORTER", signal.word());
     let words = variables.list(&variable, "otlp, console or none", |word| match word {
         "otlp" | "console" | "none" => Some(word.to_owned()),
+        // The specification's pull exporter, which an SDK in the same process may be told to be: none of ours.
+        "prometheus" if signal == Signal::Metrics => Some(word.to_owned()),
         _ => None,
     })?;
     let words = words.unwrap_or_else(|| vec!["otlp".to_owned()]);

@@ -90,7 +90,7 @@ impl<'a> Variables<'a> {
         seconds.map(Some).ok_or_else(|| wrong(variable, &value, "a time in seconds"))
     }
 
-    /// Words of a list with commas, each one known to `word`.
+    /// Words of a list with commas, each one known to `word`. A list of nothing is an unset one.
     pub fn list<T>(
         &self,
         variable: &str,
@@ -100,7 +100,8 @@ impl<'a> Variables<'a> {
         let Some(value) = self.text(variable) else { return Ok(None) };
         let words = value.split(',').map(str::trim).filter(|text| !text.is_empty());
         let read: Option<Vec<T>> = words.map(|text| word(&text.to_ascii_lowercase())).collect();
-        read.map(Some).ok_or_else(|| wrong(variable, &value, accepted))
+        let read = read.ok_or_else(|| wrong(variable, &value, accepted))?;
+        Ok(Some(read).filter(|words| !words.is_empty()))
     }
 
     /// `key=value` pairs with commas between them, percent-decoded (W3C Baggage's form, which OpenTelemetry uses for
