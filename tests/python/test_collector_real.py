@@ -186,6 +186,17 @@ def test_a_collector_without_pipelines_for_metrics_and_logs_gets_the_spans(scrip
     assert stats["metrics.exports.failed"] == 1
 
 
+@pytest.mark.parametrize(("protocol", "compression"), [("grpc", "gzip"), ("grpc", "zstd"), ("http/protobuf", "gzip")])
+def test_what_is_packed_the_collector_can_unpack(scripts, collector, protocol, compression):
+    process = start(scripts, collector, protocol, JITSPAN_EVENTS="both", OTEL_EXPORTER_OTLP_COMPRESSION=compression)
+    time.sleep(0.5)
+    stats = finish(process)["stats"]
+    collector.stop()
+    assert (stats["metrics.exports.failed"], stats["export.last_error"]) == (0, None)
+    assert stats["spans.exported"] == stats["spans.recorded"] == len(collector.spans()) > 0
+    assert stats["logs.exported"] == len(collector.logs()) > 0
+
+
 def certificates(folder) -> None:
     """An authority, a server's certificate and a client's, by openssl."""
 

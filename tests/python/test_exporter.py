@@ -14,7 +14,7 @@ from email.utils import formatdate
 
 import grpc
 import pytest
-from support.receiver import Answer
+from support.receiver import Answer, Receiver
 
 PRELUDE = """
 import asyncio, json, logging, os, sys, threading, time
@@ -49,6 +49,39 @@ def test_without_headers_we_say_who_we_are(scripts, receiver, protocol):
         env=receiver.environment(protocol),
     ).check()
     assert receiver.exports[0].headers["user-agent"].startswith("jitspan/")
+
+
+@both
+def test_what_is_packed_can_be_unpacked(scripts, receiver, protocol):
+    scripts.run(
+        PRELUDE + "jitspan.activate()\nkernel.launch('a')\nassert jitspan.flush(timeout=10)\n",
+        env=receiver.environment(protocol, metrics=True)
+        | {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "JITSPAN_EVENTS": "both"},
+    ).check()
+    assert {export.signal for export in receiver.exports} == {"traces", "metrics", "logs"}
+    assert [span["name"] for span in receiver.spans] == ["jit.compile"]
+    assert [record["event_name"] for record in receiver.logs] == ["jit.compile"]
+    if protocol == "http/protobuf":
+        assert {export.headers["content-encoding"] for export in receiver.exports} == {"gzip"}
+
+
+def test_each_signal_goes_where_and_how_its_own_variables_say(scripts, receiver):
+    with Receiver() as other:
+        scripts.run(
+            PRELUDE + "jitspan.activate()\nkernel.launch('a')\nassert jitspan.flush(timeout=10)\n",
+            env={
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint,
+                "OTEL_EXPORTER_OTLP_HEADERS": "who=all",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": other.grpc_endpoint,
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "who=traces",
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{other.http_endpoint}/v1/logs",
+                "JITSPAN_EVENTS": "both",
+            },
+        ).check()
+    seen = {(export.signal, export.protocol, export.headers["who"]) for export in other.exports}
+    assert seen == {("traces", "grpc", "traces"), ("logs", "http", "all")}
+    assert {(export.signal, export.headers["who"]) for export in receiver.exports} == {("metrics", "all")}
 
 
 @both

@@ -95,10 +95,13 @@ impl Transport {
     async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &Bytes) -> Answer {
         let mut grpc =
             tonic::client::Grpc::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
-        match self.endpoint.compression {
-            None => {}
-            Some(Compression::Gzip) => grpc = grpc.send_compressed(CompressionEncoding::Gzip),
-            Some(Compression::Zstd) => grpc = grpc.send_compressed(CompressionEncoding::Zstd),
+        let packed = self.endpoint.compression.map(|compression| match compression {
+            Compression::Gzip => CompressionEncoding::Gzip,
+            Compression::Zstd => CompressionEncoding::Zstd,
+        });
+        if let Some(packed) = packed {
+            // The Collector packs its answer as the message was, asked or not.
+            grpc = grpc.send_compressed(packed).accept_compressed(packed);
         }
         let mut request = tonic::Request::new(message.clone());
         *request.metadata_mut() = MetadataMap::from_headers(self.headers(HeaderMap::new()));
