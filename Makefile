@@ -63,7 +63,8 @@ fuzz: ## Look for nonsense that breaks a parser, FUZZ_SECONDS (60) for each; nee
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: no cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
 	for target in carriers configuration attributes; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+		mkdir -p fuzz/target/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
 	done
 
 # The same without looking for new code that an input reaches: needs nothing but stable Rust.
