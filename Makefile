@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -59,12 +59,24 @@ wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into d
 
 FUZZ_SECONDS ?= 60
 
-fuzz: ## Feed the parsers with nonsense, FUZZ_SECONDS (60) for each.
+fuzz: ## Look for nonsense that breaks a parser, FUZZ_SECONDS (60) for each; needs nightly Rust.
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: no cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
 	for target in carriers configuration attributes; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+		mkdir -p fuzz/target/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
 	done
+
+# The same without looking for new code that an input reaches: needs nothing but stable Rust.
+test-fuzz: | check-rust ## Feed the parsers with mutations of the fuzzer's corpus, FUZZ_SECONDS (60) for each.
+	JITSPAN_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked --test nonsense -- --nocapture
+
+# The flag is for our crate alone, so that nothing else is built again; cargo says where the tests are.
+test-model: | check-rust $(STAMPS)/venv ## Try every order in which the exporter's threads can take their steps (loom).
+	@set -e; tests=$$(cargo rustc --locked --lib --profile test --message-format json-render-diagnostics \
+		-- --cfg jitspan_loom -C opt-level=2 -A dead_code -A unused_imports \
+		| $(BIN)/python -c 'import json, sys; print([json.loads(line).get("executable") for line in sys.stdin][-2])'); \
+	$$tests model::
 
 bench: ## Measure what exporting costs; figures are in benches/README.md.
 	cargo bench --locked --bench export

@@ -8,7 +8,7 @@ GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
 
-.PHONY: backends jaeger test-backends test-collector generated screenshots kafka check-go
+.PHONY: backends jaeger test-backends test-collector test-collector-long generated screenshots kafka check-go
 
 backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
 
@@ -64,6 +64,10 @@ jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/trit
 
 test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporter against the real Collector.
 	$(BIN)/python -m pytest tests/python/test_collector_real.py
+
+test-collector-long: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## The same, away for a minute, and 1,000 forks.
+	JITSPAN_TEST_AWAY=60 JITSPAN_TEST_FORKS=1000 $(BIN)/python -m pytest -rA tests/python/test_collector_real.py \
+		-k 'away or fork'
 
 test-backends: backends build/slokit/bin/slokit check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
 	$(BIN)/python -m pytest tests/backends $(PYTEST_ARGUMENTS)

@@ -2,10 +2,10 @@
 //! `deactivate` may still look at it, and a child must not touch what its parent's threads held.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use crate::attribute::Value;
+use crate::concurrency::{AtomicPtr, Ordering, shared};
 use crate::config::{Config, Events};
 use crate::event::CompileEvent;
 use crate::metrics::Metrics;
@@ -35,8 +35,8 @@ struct Known {
     parents: Option<Value>,
 }
 
-static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
-static KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
+shared!(CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut()));
+shared!(KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut()));
 
 /// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended; what one from
 /// [`prepare`] has counted goes on being counted.
@@ -194,3 +194,6 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
     }
     sinks
 }
+
+#[cfg(all(test, jitspan_loom))]
+mod model;

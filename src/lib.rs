@@ -21,6 +21,7 @@
 //! ```
 
 pub mod attribute;
+mod concurrency;
 pub mod config;
 pub mod event;
 pub mod explain;

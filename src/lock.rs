@@ -1,6 +1,8 @@
 //! The lock for everything that a forked child may touch.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::concurrency::{self, MutexGuard};
 
 /// The standard library's mutex, which is one futex and nothing else. `parking_lot` keeps the waiting threads of all
 /// locks in one table with locks of its own: a fork while another thread is in that table leaves the child with an
@@ -8,12 +10,19 @@ use std::sync::{MutexGuard, PoisonError};
 ///
 /// A panic while it was held does not poison it: what we keep behind locks is counters and lists, never half a step.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub struct Mutex<T>(concurrency::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// Holding `value`.
+    #[cfg(not(jitspan_loom))]
     pub const fn new(value: T) -> Self {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(concurrency::Mutex::new(value))
+    }
+
+    /// Holding `value`.
+    #[cfg(jitspan_loom)]
+    pub fn new(value: T) -> Self {
+        Mutex(concurrency::Mutex::new(value))
     }
 
     /// Waits for it.

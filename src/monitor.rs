@@ -15,7 +15,7 @@ use crate::log::{LogEvent, Severity};
 use crate::metrics::Metrics;
 use crate::scope::{Operation, Scope, Stall, WeakScope};
 use crate::sink::otlp::metrics;
-use crate::sink::{Flushing, LiveSpan, Sink};
+use crate::sink::{Flushing, LiveSpan, Sink, deadline};
 use crate::source::Source;
 use crate::span::Span;
 use crate::stats::{Counter, Ledger, Stats};
@@ -262,6 +262,7 @@ impl Monitor {
     /// Adds to a recorded event a stage that came after it.
     pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
         self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
+        self.sinks.metrics.lengthen(&recorded.event, by);
         if let Some(live) = &recorded.live {
             live.lengthen(&recorded.event, by);
         }
@@ -327,7 +328,7 @@ impl Monitor {
 
     /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
     pub fn flush_with(&self, live: Option<&Live>, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         let theirs = live.and_then(|live| live.flush(timeout));
         let flushed = self.flush(timeout);
         if let Some(theirs) = theirs {
@@ -444,7 +445,7 @@ impl Monitor {
 
 /// All have begun before the first is waited for, so together they take no longer than one deadline.
 fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline(timeout);
     let late = begun.into_iter().filter_map(|flushing| (!flushing.wait(deadline)).then_some(())).count();
     late == 0
 }

@@ -2,20 +2,23 @@
 
 use std::io;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+use crate::concurrency::{AtomicU64, Ordering, shared};
+
+shared!(GENERATION: AtomicU64 = AtomicU64::new(0));
 static WATCH: Once = Once::new();
+
+/// Runs in a child.
+pub(crate) extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::SeqCst);
+}
 
 /// Counts the forks between the process that first asked and this one. Whoever keeps threads or locks remembers it,
 /// and starts afresh when it has changed: after `fork` only the forking thread is there, and a lock that another one
 /// held stays held for ever.
 pub fn generation() -> u64 {
     WATCH.call_once(|| {
-        extern "C" fn in_child() {
-            GENERATION.fetch_add(1, Ordering::SeqCst);
-        }
         // SAFETY: the handler is a plain function that touches one atomic, which is async-signal-safe, and it lives
         // as long as the library, which registers itself only here.
         #[expect(

@@ -42,6 +42,21 @@ async fn the_collectors_own_word_on_when_to_come_back_is_kept_even_if_somebody_f
 }
 
 #[tokio::test]
+async fn a_collector_that_always_asks_to_come_back_at_once_is_not_hammered() {
+    for protocol in BOTH {
+        let collector = Collector::start().await;
+        collector.answer(Say::Busy(Duration::ZERO));
+        let exporter = Exporter::to(&collector, protocol);
+        exporter.send("a");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // At 0, 0.25, 0.75 and 1.75 s, or with jitter at half of that.
+        let attempts = collector.messages().len();
+        assert!((2..=5).contains(&attempts), "{protocol}: {attempts} attempts");
+        exporter.check_books();
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_for_good_is_counted_and_not_tried_again() {
     for protocol in BOTH {
         let collector = Collector::start().await;

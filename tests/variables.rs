@@ -36,6 +36,8 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
     // Where to.
     (&[], "OTEL_TRACES_EXPORTER", "otlp", "default"),
     (&[("OTEL_TRACES_EXPORTER", "console,otlp")], "OTEL_TRACES_EXPORTER", "otlp,console", "environment"),
+    (&[("OTEL_TRACES_EXPORTER", " , ")], "OTEL_TRACES_EXPORTER", "otlp", "environment"),
+    (&[("OTEL_METRICS_EXPORTER", "prometheus")], "OTEL_METRICS_EXPORTER", "none", "environment"),
     (&[("OTEL_TRACES_EXPORTER", "none")], "OTEL_TRACES_EXPORTER", "none", "environment"),
     (&[("OTEL_LOGS_EXPORTER", "console")], "OTEL_LOGS_EXPORTER", "console", "environment"),
     (&[("OTEL_METRICS_EXPORTER", "none")], "OTEL_METRICS_EXPORTER", "none", "environment"),
@@ -119,6 +121,12 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
         "authorization=<hidden>,x-tenant=<hidden>",
         "OTEL_EXPORTER_OTLP_HEADERS",
     ),
+    (
+        &[("OTEL_EXPORTER_OTLP_HEADERS", " A = b , Content-Type=text/plain,content-length=1,te=x,")],
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "a=<hidden>",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ),
     (&[], "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10000 ms", "default"),
     (
         &[("OTEL_EXPORTER_OTLP_TIMEOUT", "10"), ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "20")],
@@ -126,6 +134,14 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
         "20 ms",
         "environment",
     ),
+    (
+        &[("OTEL_EXPORTER_OTLP_TIMEOUT", "0")],
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "no limit",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+    ),
+    (&[("OTEL_BSP_EXPORT_TIMEOUT", "0")], "OTEL_BSP_EXPORT_TIMEOUT", "no limit", "environment"),
+    (&[("OTEL_METRIC_EXPORT_TIMEOUT", "0")], "OTEL_METRIC_EXPORT_TIMEOUT", "no limit", "environment"),
     (&[], "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none", "default"),
     (
         &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"), ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none")],
@@ -227,6 +243,18 @@ fn what_cannot_be_used_is_named_with_what_is_accepted() {
         ),
         (
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT=<hidden>: expected an address such as http://host:4318",
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:99999")],
+            r#"OTEL_EXPORTER_OTLP_ENDPOINT="http://[::1]:99999": expected an address such as http://host:4318"#,
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/")],
+            r#"OTEL_EXPORTER_OTLP_CERTIFICATE="/": expected a PEM file, not a folder"#,
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://c:4318/?token=secret")],
             "OTEL_EXPORTER_OTLP_ENDPOINT=<hidden>: expected an address such as http://host:4318",
         ),
         (

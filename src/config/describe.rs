@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::read::UNLIMITED;
 use super::{Config, Endpoint, Events, Exporters, Protocol, Signal};
 use crate::config::Compression;
 
@@ -43,9 +44,9 @@ impl Config {
         table.row("OTEL_BSP_SCHEDULE_DELAY", milliseconds(self.batch.delay), &[]);
         table.row("OTEL_BSP_MAX_QUEUE_SIZE", self.batch.queue, &[]);
         table.row("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", self.batch.size, &[]);
-        table.row("OTEL_BSP_EXPORT_TIMEOUT", milliseconds(self.batch.timeout), &[]);
+        table.row("OTEL_BSP_EXPORT_TIMEOUT", timeout(self.batch.timeout), &[]);
         table.row("OTEL_METRIC_EXPORT_INTERVAL", milliseconds(self.interval.every), &[]);
-        table.row("OTEL_METRIC_EXPORT_TIMEOUT", milliseconds(self.interval.timeout), &[]);
+        table.row("OTEL_METRIC_EXPORT_TIMEOUT", timeout(self.interval.timeout), &[]);
         let limits = &self.limits;
         let length = |length: Option<usize>| length.map_or("unlimited".to_owned(), |length| length.to_string());
         table.row("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", length(limits.value_length), &[]);
@@ -121,7 +122,7 @@ fn settings(endpoint: &Endpoint) -> [(&'static str, String); 9] {
             .to_owned(),
         ),
         ("HEADERS", headers),
-        ("TIMEOUT", milliseconds(endpoint.timeout)),
+        ("TIMEOUT", timeout(endpoint.timeout)),
         (
             "COMPRESSION",
             match endpoint.compression {
@@ -144,6 +145,10 @@ fn events(events: Events) -> &'static str {
         Events::Log => "log",
         Events::Both => "both",
     }
+}
+
+fn timeout(duration: Duration) -> String {
+    if duration == UNLIMITED { "no limit".to_owned() } else { milliseconds(duration) }
 }
 
 fn milliseconds(duration: Duration) -> String {

@@ -218,6 +218,8 @@ fn exporters(signal: Signal, variables: &Variables<'_>) -> Result<Exporters, Con
     let variable = format!("OTEL_{}_EXPORTER", signal.word());
     let words = variables.list(&variable, "otlp, console or none", |word| match word {
         "otlp" | "console" | "none" => Some(word.to_owned()),
+        // The specification's pull exporter, which an SDK in the same process may be told to be: none of ours.
+        "prometheus" if signal == Signal::Metrics => Some(word.to_owned()),
         _ => None,
     })?;
     let words = words.unwrap_or_else(|| vec!["otlp".to_owned()]);
@@ -241,7 +243,7 @@ fn interval(variables: &Variables<'_>) -> Result<Interval, ConfigError> {
     Ok(Interval {
         // An interval of nothing would send without a pause.
         every: every.max(Duration::from_millis(100)),
-        timeout: variables.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
+        timeout: variables.timeout("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
     })
 }
 
@@ -257,7 +259,7 @@ fn batch(variables: &Variables<'_>) -> Result<Batch, ConfigError> {
         queue,
         queue_bytes: 8 * 1024 * 1024,
         size: size.unwrap_or(512).min(queue),
-        timeout: variables.milliseconds("OTEL_BSP_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
+        timeout: variables.timeout("OTEL_BSP_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
     })
 }
 

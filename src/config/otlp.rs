@@ -166,7 +166,12 @@ impl Endpoint {
                         Protocol::Grpc => "http://host:port, https://host:port or host:port",
                         Protocol::HttpProtobuf => "an address such as http://host:4318",
                     };
-                    if value.contains('@') { hidden(variable, accepted) } else { wrong(variable, value, accepted) }
+                    // A user and a password, or a token in the query.
+                    if value.contains(['@', '?']) {
+                        hidden(variable, accepted)
+                    } else {
+                        wrong(variable, value, accepted)
+                    }
                 })?
             }
         };
@@ -194,7 +199,7 @@ impl Endpoint {
             protocol,
             uri,
             headers: headers(&named("HEADERS"), variables)?,
-            timeout: variables.milliseconds(&named("TIMEOUT"))?.unwrap_or(Self::TIMEOUT),
+            timeout: variables.timeout(&named("TIMEOUT"))?.unwrap_or(Self::TIMEOUT),
             compression,
             tls,
         })
@@ -229,7 +234,10 @@ fn grpc_uri(address: &str, insecure: bool) -> Option<Uri> {
 fn http_uri(address: &str) -> Option<Uri> {
     let uri: Uri = address.parse().ok()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    (known && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
+    let host = uri.authority()?.as_str().rsplit('@').next()?;
+    // A port that is none (`:99999`, `:`) is kept as text by `Uri`, and every connection would fail.
+    let port = !host.rsplit(']').next()?.contains(':') || uri.port_u16().is_some();
+    (known && port && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
 }
 
 /// The signal's path after the base address's own.
@@ -241,10 +249,16 @@ fn joined(base: &str, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// What the protocol itself says of a message. Vendors' instructions name `content-type` too; sent twice, or with
+/// another length than the message has, it would be refused.
+const OF_THE_PROTOCOL: [&str; 6] =
+    ["connection", "content-encoding", "content-length", "content-type", "te", "transfer-encoding"];
+
 fn headers(variable: &str, variables: &Variables<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
     let pairs = variables.pairs(variable)?;
     pairs
         .into_iter()
+        .filter(|(name, _)| !OF_THE_PROTOCOL.contains(&&*name.to_ascii_lowercase()))
         .map(|(name, value)| {
             let name = HeaderName::try_from(name.to_ascii_lowercase()).ok()?;
             let mut value = HeaderValue::try_from(value).ok()?;
@@ -257,8 +271,9 @@ fn headers(variable: &str, variables: &Variables<'_>) -> Result<Vec<(HeaderName,
 
 /// A file that is not there now would fail every export later, so it stops here.
 fn readable(variable: &str, path: &str) -> Result<PathBuf, ConfigError> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(PathBuf::from(path)),
+    match std::fs::File::open(path).and_then(|file| file.metadata()) {
+        Ok(found) if !found.is_dir() => Ok(PathBuf::from(path)),
+        Ok(_) => Err(wrong(variable, path, "a PEM file, not a folder")),
         Err(error) => Err(wrong(variable, path, format!("a PEM file that can be read ({error})"))),
     }
 }

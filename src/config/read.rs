@@ -18,6 +18,9 @@ pub struct ConfigError {
     pub accepted: String,
 }
 
+/// A time-out that is none, and that every clock can still add to now: a year.
+pub const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The environment, as a function: a test passes a table. Remembers which variables were asked for and were set.
 pub struct Variables<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
@@ -74,6 +77,12 @@ impl<'a> Variables<'a> {
         }
     }
 
+    /// A time-out in milliseconds. OpenTelemetry: 0 is no limit.
+    pub fn timeout(&self, variable: &str) -> Result<Option<Duration>, ConfigError> {
+        let given = self.milliseconds(variable)?;
+        Ok(given.map(|time| if time.is_zero() { UNLIMITED } else { time.min(UNLIMITED) }))
+    }
+
     /// A time in seconds, with a fraction if wanted.
     pub fn seconds(&self, variable: &str) -> Result<Option<Duration>, ConfigError> {
         let Some(value) = self.text(variable) else { return Ok(None) };
@@ -81,7 +90,7 @@ impl<'a> Variables<'a> {
         seconds.map(Some).ok_or_else(|| wrong(variable, &value, "a time in seconds"))
     }
 
-    /// Words of a list with commas, each one known to `word`.
+    /// Words of a list with commas, each one known to `word`. A list of nothing is an unset one.
     pub fn list<T>(
         &self,
         variable: &str,
@@ -91,7 +100,8 @@ impl<'a> Variables<'a> {
         let Some(value) = self.text(variable) else { return Ok(None) };
         let words = value.split(',').map(str::trim).filter(|text| !text.is_empty());
         let read: Option<Vec<T>> = words.map(|text| word(&text.to_ascii_lowercase())).collect();
-        read.map(Some).ok_or_else(|| wrong(variable, &value, accepted))
+        let read = read.ok_or_else(|| wrong(variable, &value, accepted))?;
+        Ok(Some(read).filter(|words| !words.is_empty()))
     }
 
     /// `key=value` pairs with commas between them, percent-decoded (W3C Baggage's form, which OpenTelemetry uses for

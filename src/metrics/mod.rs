@@ -4,6 +4,10 @@
 mod histogram;
 mod series;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
@@ -30,6 +34,17 @@ struct State {
     compile_count: Series<u64>,
     load_count: Series<u64>,
     kernel_time: Series<f64>,
+    recent: VecDeque<Measured>,
+}
+
+/// A duration that is in no histogram yet: a stage that comes after it (Triton's launcher) may lengthen it, and what
+/// has been exported cannot be taken back out of its bucket.
+#[derive(Debug)]
+struct Measured {
+    event: Arc<CompileEvent>,
+    longer: Duration,
+    /// All of one but what was measured.
+    exemplar: Option<Exemplar>,
 }
 
 /// One instrument, as it stands.
@@ -88,39 +103,48 @@ impl Metrics {
     }
 
     /// Counts one more. `context` is the span of a request that waited; `now` is the time on the wire's clock.
-    pub fn add(&self, event: &CompileEvent, context: Option<&SpanContext>, now: UnixNanos) {
-        let seconds = event.duration.as_secs_f64();
-        let error = event.failure.as_ref().map(|failure| &*failure.error_type);
+    pub fn add(&self, event: &Arc<CompileEvent>, context: Option<&SpanContext>, now: UnixNanos) {
         let exemplar = context.filter(|context| context.is_sampled()).map(|context| Exemplar {
-            seconds,
+            seconds: 0.0,
             time: now,
             trace_id: context.trace_id(),
             span_id: context.span_id(),
         });
         let mut state = self.state.lock();
         match event.kind {
-            Kind::Compile => {
-                state.compile_duration.of(by_cache(&event.runtime, event.cache, error)).add(seconds, exemplar);
-                *state.compile_count.of(by_cause(&event.runtime, event.cause)) += 1;
-            }
-            Kind::Autotune => {
-                state.autotune_duration.of(by_runtime(&event.runtime, error)).add(seconds, exemplar);
-            }
-            Kind::Load => *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
+            Kind::Compile => *state.compile_count.of(by_cause(&event.runtime, event.cause)) += 1,
+            Kind::Autotune => {}
+            Kind::Load => return *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
         }
+        state.lose(event, event.duration);
+        if state.recent.len() >= State::RECENT
+            && let Some(oldest) = state.recent.pop_front()
+        {
+            state.settle(&oldest);
+        }
+        state.recent.push_back(Measured { event: Arc::clone(event), longer: Duration::ZERO, exemplar });
+    }
+
+    /// Adds to a duration what came after it. It is counted once, with all of it; where it has been exported by now,
+    /// it stays in its bucket, and the sum alone grows.
+    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration) {
+        let mut state = self.state.lock();
         if event.kind != Kind::Load {
-            let mut kernel = by_runtime(&event.runtime, None);
-            kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, Self::NAME_LENGTH));
-            *state.kernel_time.of(kernel) += seconds;
+            state.lose(event, by);
+        }
+        match state.recent.iter_mut().rev().find(|measured| Arc::ptr_eq(&measured.event, event)) {
+            Some(measured) => measured.longer += by,
+            None => {
+                let whole = event.duration + by;
+                state.histogram(event, |histogram| histogram.lengthen(by.as_secs_f64(), whole.as_secs_f64()));
+            }
         }
     }
 
-    /// A label, not a text for reading: a few kernels are named by their whole signature.
-    const NAME_LENGTH: usize = 120;
-
     /// All of it, with what `stats` has counted of ourselves.
     pub fn snapshot(&self, stats: &Stats) -> Snapshot {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.settle_all();
         let mut metrics = vec![
             metric(
                 name::COMPILE_DURATION,
@@ -158,6 +182,40 @@ impl Metrics {
         let mut state = self.state.lock();
         state.compile_duration.each(Histogram::forget_exemplars);
         state.autotune_duration.each(Histogram::forget_exemplars);
+    }
+}
+
+impl State {
+    /// More than there are kernels between a compile and its launcher.
+    const RECENT: usize = 64;
+    /// A label, not a text for reading: a few kernels are named by their whole signature.
+    const NAME_LENGTH: usize = 120;
+
+    fn lose(&mut self, event: &CompileEvent, time: Duration) {
+        let mut kernel = by_runtime(&event.runtime, None);
+        kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, Self::NAME_LENGTH));
+        *self.kernel_time.of(kernel) += time.as_secs_f64();
+    }
+
+    fn settle_all(&mut self) {
+        for measured in std::mem::take(&mut self.recent) {
+            self.settle(&measured);
+        }
+    }
+
+    fn settle(&mut self, measured: &Measured) {
+        let seconds = (measured.event.duration + measured.longer).as_secs_f64();
+        let exemplar = measured.exemplar.map(|exemplar| Exemplar { seconds, ..exemplar });
+        self.histogram(&measured.event, |histogram| histogram.add(seconds, exemplar));
+    }
+
+    fn histogram(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
+        let error = event.failure.as_ref().map(|failure| &*failure.error_type);
+        match event.kind {
+            Kind::Compile => change(self.compile_duration.of(by_cache(&event.runtime, event.cache, error))),
+            Kind::Autotune => change(self.autotune_duration.of(by_runtime(&event.runtime, error))),
+            Kind::Load => {}
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 use super::*;
 use crate::event::{Failure, Kernel};
 
-fn compile(kernel: &str, milliseconds: u64) -> CompileEvent {
+fn compile(kernel: &str, milliseconds: u64) -> Arc<CompileEvent> {
     let mut event = CompileEvent::new(Kind::Compile, "triton", Kernel::named(kernel));
     event.duration = Duration::from_millis(milliseconds);
     event.cache = CacheResult::Miss;
-    event
+    Arc::new(event)
 }
 
 fn of<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Data {
@@ -43,7 +43,7 @@ fn a_compile_adds_to_a_series_that_began_at_zero() {
     let before = series(&metrics);
     let mut event = compile("k", 10);
     for cause in CAUSES {
-        event.cause = cause;
+        Arc::make_mut(&mut event).cause = cause;
         metrics.add(&event, None, 2);
     }
     assert_eq!(series(&metrics), before);
@@ -99,9 +99,64 @@ fn an_exemplar_names_a_sampled_request_until_it_was_sent() {
 fn a_failed_compile_is_told_by_its_error() {
     let metrics = Metrics::new(1);
     let mut event = compile("k", 300);
-    event.failure = Some(Failure { error_type: "CompilationError".into(), message: "at 3:4".into() });
+    Arc::make_mut(&mut event).failure =
+        Some(Failure { error_type: "CompilationError".into(), message: "at 3:4".into() });
     metrics.add(&event, None, 2);
     let snapshot = metrics.snapshot(&Stats::default());
     let Data::Histogram(series) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
     assert_eq!(series[0].0.get(key::ERROR_TYPE), Some(&"CompilationError".into()));
+}
+
+fn durations(metrics: &Metrics) -> Histogram {
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Histogram(series) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
+    series[0].1.clone()
+}
+
+fn bucket(histogram: &Histogram) -> Option<f64> {
+    let at = histogram.counts.iter().position(|count| *count > 0).unwrap();
+    BOUNDS.get(at).copied()
+}
+
+fn kernel_time(metrics: &Metrics) -> f64 {
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
+    times.iter().map(|(_, seconds)| seconds).sum()
+}
+
+#[test]
+fn a_stage_that_comes_later_is_counted_with_its_compile_and_once() {
+    let metrics = Metrics::new(1);
+    let flags = TraceFlags::SAMPLED;
+    let waited =
+        SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default());
+    let event = compile("k", 250);
+    metrics.add(&event, Some(&waited), 2);
+    metrics.lengthen(&event, Duration::from_millis(750));
+    let whole = durations(&metrics);
+    assert_eq!((whole.count(), whole.sum, bucket(&whole), whole.range), (1, 1.0, Some(1.0), Some((1.0, 1.0))));
+    assert_eq!(whole.exemplars().map(|exemplar| exemplar.seconds).collect::<Vec<_>>(), [1.0]);
+    assert_eq!(kernel_time(&metrics), 1.0);
+}
+
+#[test]
+fn what_has_been_exported_stays_in_its_bucket_and_its_sum_grows() {
+    let metrics = Metrics::new(1);
+    let event = compile("k", 250);
+    metrics.add(&event, None, 2);
+    let exported = durations(&metrics);
+    metrics.lengthen(&event, Duration::from_millis(750));
+    let whole = durations(&metrics);
+    assert_eq!((whole.counts, whole.sum, whole.range), (exported.counts, 1.0, Some((0.25, 1.0))));
+    assert_eq!(kernel_time(&metrics), 1.0);
+}
+
+#[test]
+fn a_storm_between_two_exports_is_counted_whole() {
+    let metrics = Metrics::new(1);
+    for _ in 0..10_000 {
+        metrics.add(&compile("k", 250), None, 2);
+    }
+    assert!(metrics.state.lock().recent.len() <= State::RECENT);
+    assert_eq!(durations(&metrics).count(), 10_000);
 }

@@ -5,13 +5,13 @@ pub mod memory;
 pub mod otlp;
 pub mod tracing;
 
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanContext;
 
 use crate::attribute::Attributes;
+use crate::concurrency::Receiver;
 use crate::event::{CompileEvent, Failure};
 use crate::log::LogEvent;
 use crate::span::Span;
@@ -40,6 +40,12 @@ pub trait Sink: Send + Sync {
     fn queued(&self) -> usize {
         0
     }
+}
+
+/// The moment when this time-out is over. One that the clock cannot hold is over in a year.
+pub fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
 }
 
 /// A flush that has begun. All sinks begin before any is waited for, so that a stuck one does not use up the time of
@@ -84,5 +90,5 @@ pub trait LiveSpan: Send + Sync {
     fn fail(&self, failure: &Failure, first: bool);
     /// Asks its SDK to send what it holds, and returns at once. The receiver hears when that is done; None: the SDK
     /// cannot be asked.
-    fn flush(&self, timeout: Duration) -> Option<Receiver<()>>;
+    fn flush(&self, timeout: Duration) -> Option<mpsc::Receiver<()>>;
 }

@@ -34,10 +34,14 @@ class Finished:
     stdout: str
     stderr: str
 
+    def check(self) -> Finished:
+        """It has ended well."""
+        assert self.returncode == 0, self.stderr
+        return self
+
     def json(self) -> Any:
         """The last line of stdout, where a script prints what the test compares."""
-        assert self.returncode == 0, self.stderr
-        return json.loads(self.stdout.splitlines()[-1])
+        return json.loads(self.check().stdout.splitlines()[-1])
 
 
 @dataclass

@@ -1,20 +1,26 @@
 """The real Collector as the receiver: restarted, killed, paused, without a pipeline, with TLS. Each run closes with the
 books: recorded = exported + dropped (by reason) + queued, and what was exported is what the Collector wrote.
 
-Needs `make backends`.
+Needs `make backends`. `JITSPAN_TEST_AWAY` (2) is how many seconds it is away in a restart, `JITSPAN_TEST_FORKS` (60)
+how often is forked while TLS is set up: `make test-collector-long`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from support.collector import BINARY, Collector
 
 pytestmark = pytest.mark.skipif(not BINARY.exists(), reason="needs the Collector: make backends")
+
+AWAY = float(os.environ.get("JITSPAN_TEST_AWAY", "2"))
+FORKS = os.environ.get("JITSPAN_TEST_FORKS", "60")
 
 # Compiles every millisecond or so until a line comes on stdin; then flushes and tells what became of it.
 WORK = """
@@ -29,7 +35,7 @@ threading.Thread(target=lambda: (sys.stdin.readline(), go_on.set()), daemon=True
 jitspan.activate()
 print("ready", flush=True)
 number = 0
-pause = float(sys.argv[1]) if len(sys.argv) > 1 else 0.02
+pause = float(os.environ.get("JITSPAN_TEST_PAUSE", "0.02"))
 while not go_on.wait(pause):
     with jitspan.request():
         kernel.launch(str(number))
@@ -68,6 +74,12 @@ def check_books(stats: dict) -> None:
         assert stats[f"{signal_}.recorded"] == known, stats
 
 
+def memory(process: subprocess.Popen[str]) -> int:
+    """What it has in memory, in bytes."""
+    pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def ids(collector) -> list[str]:
     return [span["spanId"] for span in collector.spans()]
 
@@ -104,6 +116,32 @@ def test_a_restart_under_load_loses_nothing_that_fits(scripts, collector, protoc
     assert stats["spans.exported"] == stats["spans.recorded"]
     # What was on its way when the Collector went may be there twice, and may be there though we were not told.
     assert len(set(ids(collector))) == stats["spans.recorded"]
+
+
+@pytest.mark.timeout(AWAY + 120)
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_collector_that_is_away_gets_everything_and_memory_stays_where_it_was(scripts, collector, protocol):
+    # Two spans each 60 ms: 2,000 in a minute, which the queue of 2,048 holds.
+    process = start(
+        scripts, collector, protocol, OTEL_BSP_SCHEDULE_DELAY="100", JITSPAN_EVENTS="both", JITSPAN_TEST_PAUSE="0.06"
+    )
+    time.sleep(1)
+    collector.stop()
+    time.sleep(min(AWAY, 2) / 2)
+    before, began = memory(process), time.monotonic()
+    time.sleep(AWAY - min(AWAY, 2) / 2)
+    grown, seconds = memory(process) - before, time.monotonic() - began
+    collector.start()
+    time.sleep(1)
+    result = finish(process)
+    collector.stop()
+    stats = result["stats"]
+    print(f"away {AWAY} s: {stats['spans.recorded']} spans, {grown / 1e6:.1f} MB more in the last {seconds:.0f} s")
+    assert result["flushed"]
+    assert stats["spans.exported"] == stats["spans.recorded"] == len(set(ids(collector)))
+    assert stats["logs.exported"] == stats["logs.recorded"] == len(collector.logs())
+    # What waits is some 1 kB a record, and no more than two queues may hold.
+    assert grown < 8e6
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -146,6 +184,17 @@ def test_a_collector_without_pipelines_for_metrics_and_logs_gets_the_spans(scrip
     assert stats["spans.exported"] == stats["spans.recorded"] == len(collector.spans())
     assert stats["logs.dropped.refused"] == stats["logs.recorded"]
     assert stats["metrics.exports.failed"] == 1
+
+
+@pytest.mark.parametrize(("protocol", "compression"), [("grpc", "gzip"), ("grpc", "zstd"), ("http/protobuf", "gzip")])
+def test_what_is_packed_the_collector_can_unpack(scripts, collector, protocol, compression):
+    process = start(scripts, collector, protocol, JITSPAN_EVENTS="both", OTEL_EXPORTER_OTLP_COMPRESSION=compression)
+    time.sleep(0.5)
+    stats = finish(process)["stats"]
+    collector.stop()
+    assert (stats["metrics.exports.failed"], stats["export.last_error"]) == (0, None)
+    assert stats["spans.exported"] == stats["spans.recorded"] == len(collector.spans()) > 0
+    assert stats["logs.exported"] == len(collector.logs()) > 0
 
 
 def certificates(folder) -> None:
@@ -201,3 +250,24 @@ def test_mutual_tls_and_the_systems_authorities(scripts, tmp_path, protocol):
     finally:
         collector.stop()
     assert len(collector.spans()) == known > 0
+
+
+@pytest.mark.timeout(60 + int(FORKS))
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_fork_while_tls_is_set_up_leaves_nothing_held(scripts, tmp_path, protocol):
+    certificates(tmp_path)
+    collector = Collector(tmp_path, tls=f"{{cert_file: {tmp_path}/server.pem, key_file: {tmp_path}/server.key}}")
+    collector.start()
+    storm = (Path(__file__).parent / "fork_tls.py").read_text()
+    environment = collector.environment(protocol) | {
+        "SSL_CERT_FILE": f"{tmp_path}/ca.pem",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_BSP_SCHEDULE_DELAY": "0",
+    }
+    try:
+        failed = scripts.run(storm.replace("sys.argv[1]", repr(FORKS)), env=environment, timeout=60 + int(FORKS)).json()
+    finally:
+        collector.stop()
+    assert failed == []
+    # Each grandchild's span, once; a child that was ended while it sent may have sent its own.
+    assert len(collector.spans()) >= int(FORKS)

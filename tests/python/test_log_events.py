@@ -49,3 +49,48 @@ def test_without_being_asked_no_log_record_is_sent(scripts, receiver):
     stats = scripts.run(SOURCE, env=receiver.environment()).json()
     assert receiver.logs == []
     assert stats["logs.recorded"] == 0
+
+
+def test_in_error_mode_the_record_says_error_and_has_arrived_when_it_is_raised(scripts, receiver):
+    stats = scripts.run(
+        f"""
+import json
+from support import fake_triton
+fake_triton.install()
+import jitspan
+jitspan.activate(mode="error")
+try:
+    with jitspan.request({traceparent(1)!r}):
+        fake_triton.JITFunction("rms_norm").launch("a")
+except jitspan.UnexpectedCompileError:
+    print(json.dumps(jitspan.stats()))
+""",
+        env=receiver.environment() | {"JITSPAN_EVENTS": "log"},
+    ).json()
+    assert stats["logs.recorded"] == stats["logs.exported"] == 1
+    [record] = receiver.logs
+    assert (record["trace_id"], record["severity"]) == (trace_id(1), 17)
+    # The failure itself stays on the span: the record is of the compile.
+    assert span_events(receiver) == {"exception"}
+
+
+def test_a_storm_sends_as_many_records_as_a_span_has_events(scripts, receiver):
+    stats = scripts.run(
+        """
+import json
+from support import fake_triton
+fake_triton.install()
+import jitspan
+jitspan.activate()
+kernel = fake_triton.JITFunction("rms_norm")
+with jitspan.request():
+    for number in range(300):
+        kernel.launch(str(number))
+assert jitspan.flush(timeout=10)
+print(json.dumps(jitspan.stats()))
+""",
+        env=receiver.environment() | {"JITSPAN_EVENTS": "log"},
+    ).json()
+    assert len(receiver.logs) == stats["logs.exported"] == 128
+    [inference] = [span for span in receiver.spans if span["name"] == "inference"]
+    assert inference["attributes"]["jit.compile.count"] == 300

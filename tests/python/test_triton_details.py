@@ -18,8 +18,8 @@ SETUP = """
 
 @pytest.fixture
 def spans(scripts):
-    def spans(source: str):
-        environment = {"OTEL_TRACES_EXPORTER": "console", "TRITON_PRINT_AUTOTUNING": "0"}
+    def spans(source: str, **env: str):
+        environment = {"OTEL_TRACES_EXPORTER": "console", "TRITON_PRINT_AUTOTUNING": "0", **env}
         finished = scripts.run(SETUP + source + "\n    jitspan.flush()\n", env=environment)
         assert finished.returncode == 0, finished.stderr
         assert "jitspan fault" not in finished.stderr
@@ -99,6 +99,33 @@ def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
     assert launcher["parent"] == served["context"]
     assert launcher["ended"] - launcher["started"] >= 0.2e9
     assert served["attributes"]["jit.stall.time"] >= event["jit.duration"] - 0.001
+
+
+def test_the_histogram_counts_a_compile_once_with_the_launcher_that_came_after_it(spans):
+    found = spans(
+        LAUNCHER
+        + """
+    built_before = False
+    if not has_launcher:
+        sys.exit()
+    jitspan.activate()
+    with jitspan.request(name="served"):
+        add[(1,)](X, 128, BLOCK=128)
+    """,
+        OTEL_METRICS_EXPORTER="console",
+    )
+    if not found:
+        pytest.skip("this version builds no launcher")
+    whole = only_event(found)["jit.duration"]
+    assert whole > 0.2
+    # Of the exports the last one, after the flush.
+    last = {metric["name"]: metric["data"] for metric in found if "data" in metric}
+    series = [histogram for _, histogram in last["jit.compile.duration"]["Histogram"] if sum(histogram["counts"])]
+    [histogram] = series
+    assert (sum(histogram["counts"]), histogram["sum"]) == (1, pytest.approx(whole))
+    assert histogram["range"] == [pytest.approx(whole)] * 2
+    [time] = [seconds for _, seconds in last["jit.kernel.time"]["Time"]]
+    assert time == pytest.approx(whole)
 
 
 def test_a_launcher_after_a_span_that_has_left_has_a_span_of_its_own(spans):

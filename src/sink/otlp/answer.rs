@@ -67,8 +67,8 @@ impl Answer {
     }
 
     /// What an HTTP status other than a success means.
-    pub fn from_http(status: StatusCode, retry_after: Option<&str>) -> Self {
-        let message = format!("HTTP {status}");
+    pub fn from_http(status: StatusCode, retry_after: Option<&str>, reason: &str) -> Self {
+        let message = if reason.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {reason}") };
         match status.as_u16() {
             429 | 502 | 503 | 504 => Answer::Later { after: retry_after.and_then(delay), message },
             404 => Answer::Unsupported { message },
@@ -137,11 +137,14 @@ mod tests {
     fn only_the_statuses_that_otlp_names_are_retried_over_http() {
         for status in [429, 502, 503, 504] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(matches!(Answer::from_http(status, Some("2")), Answer::Later { after: Some(_), .. }), "{status}");
+            assert!(
+                matches!(Answer::from_http(status, Some("2"), ""), Answer::Later { after: Some(_), .. }),
+                "{status}"
+            );
         }
-        for status in [301, 400, 401, 405, 413, 415, 500, 501] {
+        for status in [301, 307, 400, 401, 405, 413, 415, 500, 501] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(matches!(Answer::from_http(status, None), Answer::Refused { .. }), "{status}");
+            assert!(matches!(Answer::from_http(status, None, ""), Answer::Refused { .. }), "{status}");
         }
     }
 
@@ -149,7 +152,7 @@ mod tests {
     fn a_signal_without_a_pipeline_is_told_from_a_bad_message() {
         let none = Status::unimplemented("unknown service opentelemetry.proto.collector.metrics.v1.MetricsService");
         assert!(matches!(Answer::from_grpc(&none), Answer::Unsupported { .. }));
-        assert!(matches!(Answer::from_http(StatusCode::NOT_FOUND, None), Answer::Unsupported { .. }));
+        assert!(matches!(Answer::from_http(StatusCode::NOT_FOUND, None, ""), Answer::Unsupported { .. }));
     }
 
     #[test]
@@ -165,5 +168,7 @@ mod tests {
         let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
         assert!(delay(&date).is_some_and(|delay| delay.as_secs() > 90));
         assert_eq!(delay("soon"), None);
+        // Over already: our own back-off decides.
+        assert_eq!(delay("Wed, 21 Oct 2015 07:28:00 GMT"), None);
     }
 }

@@ -30,8 +30,9 @@ impl Backoff {
         let own = self.next;
         self.next = (self.next * 2).min(self.longest);
         match asked {
-            Some(asked) => asked.min(Self::LONGEST_ASKED),
-            None => own.mul_f64(0.5 + jitter()),
+            // To come back at once is no word on when to come back: a collector that says it each time is not hammered.
+            Some(asked) if !asked.is_zero() => asked.min(Self::LONGEST_ASKED),
+            _ => own.mul_f64(0.5 + jitter()),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +12,14 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1 as proto;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::answer::Answer;
 use super::backoff::Backoff;
 use super::encode;
-use super::spawn;
 use super::transport::Transport;
+use super::{Runtime, spawn};
+use crate::concurrency::{SyncSender, sync_channel};
 use crate::config::{Endpoint, Interval, Signal};
 use crate::event::UnixNanos;
 use crate::lock::Mutex;

@@ -6,15 +6,18 @@ mod codec;
 mod connection;
 pub mod encode;
 pub mod metrics;
+#[cfg(jitspan_loom)]
+mod model;
 mod pipe;
+#[cfg(not(jitspan_loom))]
 mod transport;
 mod wire;
 mod worker;
 
-use std::io;
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Runtime};
+#[cfg(not(jitspan_loom))]
+use tokio::runtime::Runtime;
 
 use super::{Flushing, Sink};
 use crate::config::{Batch, Endpoint, Signal};
@@ -22,6 +25,8 @@ use crate::log::LogEvent;
 use crate::resource::SharedResource;
 use crate::span::Span;
 use crate::stats::{Ledger, Stats};
+#[cfg(jitspan_loom)]
+use model::{Runtime, spawn, transport};
 use pipe::{Pipe, Plan};
 
 /// Starts a thread of ours, with a runtime for one thread.
@@ -29,8 +34,9 @@ use pipe::{Pipe, Plan};
 /// The runtime is made here, not there: the first one in a process sets up what tokio keeps for all of them, behind a
 /// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
 /// this one, or waits for the interpreter that this one holds.
-fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+#[cfg(not(jitspan_loom))]
+fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     crate::process::spawn(name, move || body(&runtime))
 }
 

@@ -4,8 +4,6 @@
 //! It never runs Python, and is never joined without a deadline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -13,6 +11,7 @@ use tokio::sync::mpsc;
 use super::encode::{self, MESSAGE_BYTES};
 use super::spawn;
 use super::worker::{Command, Worker};
+use crate::concurrency::{AtomicBool, AtomicUsize, Ordering, SyncSender, sync_channel};
 use crate::config::{Batch, Endpoint, Signal};
 use crate::lock::Mutex;
 use crate::resource::SharedResource;
@@ -76,6 +75,9 @@ impl Pipe {
                 self.load.let_go(record.len());
             }
             ledger.shutdown
+        } else if self.load.is_abandoned() {
+            // The thread has given up, and reads no more.
+            ledger.shutdown
         } else {
             return;
         };
@@ -134,10 +136,7 @@ impl Pipe {
     }
 }
 
-fn ask(
-    sender: &mpsc::UnboundedSender<Command>,
-    command: impl FnOnce(std::sync::mpsc::SyncSender<()>) -> Command,
-) -> Flushing {
+fn ask(sender: &mpsc::UnboundedSender<Command>, command: impl FnOnce(SyncSender<()>) -> Command) -> Flushing {
     let (done, wait) = sync_channel(1);
     // A thread that is gone has dropped `done`; whoever waits sees that at once.
     let _ = sender.send(command(done));

@@ -7,7 +7,7 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
@@ -83,19 +83,28 @@ impl Transport {
         }
     }
 
+    /// The user's headers in addition to these; each name once, the last one counts.
+    fn headers(&self, mut to: HeaderMap) -> HeaderMap {
+        to.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for (name, value) in &self.endpoint.headers {
+            to.insert(name, value.clone());
+        }
+        to
+    }
+
     async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &Bytes) -> Answer {
         let mut grpc =
             tonic::client::Grpc::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
-        match self.endpoint.compression {
-            None => {}
-            Some(Compression::Gzip) => grpc = grpc.send_compressed(CompressionEncoding::Gzip),
-            Some(Compression::Zstd) => grpc = grpc.send_compressed(CompressionEncoding::Zstd),
+        let packed = self.endpoint.compression.map(|compression| match compression {
+            Compression::Gzip => CompressionEncoding::Gzip,
+            Compression::Zstd => CompressionEncoding::Zstd,
+        });
+        if let Some(packed) = packed {
+            // The Collector packs its answer as the message was, asked or not.
+            grpc = grpc.send_compressed(packed).accept_compressed(packed);
         }
-        let mut headers = http::HeaderMap::new();
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.extend(self.endpoint.headers.iter().cloned());
         let mut request = tonic::Request::new(message.clone());
-        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers(HeaderMap::new()));
         if let Err(error) = grpc.ready().await {
             return Answer::Later { after: None, message: with_causes(&error) };
         }
@@ -120,18 +129,16 @@ impl Transport {
         // The body is read even where it says nothing to us: only then can the connection be used again.
         let body = body(response).await;
         if !status.is_success() {
-            return Answer::from_http(status, retry_after.as_deref());
+            return Answer::from_http(status, retry_after.as_deref(), &reason(body.unwrap_or_default()));
         }
         // What cannot be read was taken all the same: sending it again would double it.
         taken(body.unwrap_or_default())
     }
 
     fn request(&self, message: &Bytes) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
-        let mut request = Request::post(self.endpoint.uri.clone())
-            .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, "application/x-protobuf");
-        for (name, value) in &self.endpoint.headers {
-            request = request.header(name, value);
+        let mut request = Request::post(self.endpoint.uri.clone()).header(CONTENT_TYPE, "application/x-protobuf");
+        if let Some(headers) = request.headers_mut() {
+            *headers = self.headers(std::mem::take(headers));
         }
         let mut bytes = message.clone();
         if self.endpoint.compression == Some(Compression::Gzip) {
@@ -146,6 +153,11 @@ impl Transport {
 
 async fn body(response: Response<hyper::body::Incoming>) -> Option<Bytes> {
     Limited::new(response.into_body(), ANSWER_BYTES).collect().await.ok().map(|body| body.to_bytes())
+}
+
+/// A refusal is a `google.rpc.Status` with a text (2). What is none, a proxy's page, says nothing.
+fn reason(refusal: Bytes) -> String {
+    tonic_types::pb::Status::decode(refusal).map(|status| status.message).unwrap_or_default()
 }
 
 /// The three signals' answers are one message on the wire: `partial_success` (1) of a count (1) and a text (2).

@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::Runtime;
 use super::answer::Answer;
 use super::backoff::Backoff;
 use super::encode::{self, MESSAGE_BYTES};
 use super::pipe::{Load, Plan};
 use super::transport::Transport;
+use crate::concurrency::SyncSender;
 use crate::stats::Counter;
 
 /// What the thread is told.

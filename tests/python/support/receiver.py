@@ -44,8 +44,8 @@ class Answer:
 
     grpc_status: grpc.StatusCode = grpc.StatusCode.OK
     http_status: int = 200
-    # Seconds: `RetryInfo` over gRPC, `Retry-After` over HTTP.
-    retry_after: int | None = None
+    # Seconds: `RetryInfo` over gRPC, `Retry-After` over HTTP, where a date will do too.
+    retry_after: int | str | None = None
     # A partial success: so many records were not taken, and why.
     rejected: int = 0
     message: str = ""
@@ -285,7 +285,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             else:
                 self._reply(answer.http_status, Status(message=answer.message).SerializeToString(), answer.retry_after)
 
-        def _reply(self, status: int, body: bytes, retry_after: int | None = None) -> None:
+        def _reply(self, status: int, body: bytes, retry_after: int | str | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(body)))
