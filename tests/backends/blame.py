@@ -24,7 +24,7 @@ def blame(complaint: str, files: list[Path]) -> str:
         except yaml.YAMLError as error:
             # Where the mapping that was left open begins, if that is what is wrong.
             return f"{path}:{(error.context_mark or error.problem_mark).line + 1}"
-        for key, number in ITEM.findall(complaint):
+        for key, number in ITEM.findall(complaint) if "invalid keys" not in complaint else ():
             for items in lists(root, key):
                 if int(number) < len(items):
                     return f"{path}:{items[int(number)].start_mark.line + 1}"
