@@ -239,6 +239,9 @@ impl Monitor {
         self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
         let identities = scope.identities();
         self.sinks.metrics.add(&event, identities.first(), self.source.now());
+        if pending.outermost {
+            self.sinks.metrics.add_time(&event);
+        }
         if let Some(live) = &live {
             live.add(&event, self.config.events != Events::Log);
         }

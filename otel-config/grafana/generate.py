@@ -25,7 +25,6 @@ OURS_BY_RUNTIME = f'{OURS}, jit_runtime=~"$runtime"'
 COMPILES = f"increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}"
 COMPILE_TIME = f"increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}"
 COMPILE_BUCKETS = COMPILE_TIME.replace("_sum", "_bucket")
-AUTOTUNE_TIME = COMPILE_TIME.replace("_compile_", "_autotune_")
 # The request's own span with jit.stalled, not those of the compiles below it.
 STALLED_SPANS = 'job=~"$job", jit_stalled="true", span_name!~"jit[.].+"'
 SERVER_SPANS = 'job=~"$job", jit_stalled!="true", span_kind="SPAN_KIND_SERVER"'
@@ -90,7 +89,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 stat(
                     "Seconds lost",
-                    f"sum({COMPILE_TIME}[$__range])) + (sum({AUTOTUNE_TIME}[$__range])) or vector(0))",
+                    f"sum({KERNEL_TIME})",
                     "Spent in compiles and autotunes while serving.",
                     unit="s",
                     steps=((1, "orange"),),
@@ -122,12 +121,11 @@ def dashboard() -> dict[str, Any]:
                 ),
                 series(
                     "Time that requests waited, per second",
-                    "sum by (job, jit_runtime) (rate(traces_span_metrics_duration_seconds_sum"
-                    '{job=~"$job", span_name=~"jit[.](compile|autotune|load)"}[$__rate_interval]))',
-                    "{{job}}, {{jit_runtime}}",
+                    'sum by (job, jit_runtimes) (rate(jit_spans_stall_time_seconds_total{job=~"$job"}'
+                    "[$__rate_interval]))",
+                    "{{job}}, {{jit_runtimes}}",
                     "Summed over requests, from their spans. 1 means that at all times one request waits.",
                     unit="s",
-                    exemplars=True,
                 ),
             ],
             row("Latency with and without stalls"),

@@ -108,10 +108,14 @@ impl Metrics {
             }
             Kind::Load => *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
         }
+    }
+
+    /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
+    pub fn add_time(&self, event: &CompileEvent) {
         if event.kind != Kind::Load {
             let mut kernel = by_runtime(&event.runtime, None);
             kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, Self::NAME_LENGTH));
-            *state.kernel_time.of(kernel) += seconds;
+            *self.state.lock().kernel_time.of(kernel) += event.duration.as_secs_f64();
         }
     }
 

@@ -64,7 +64,7 @@ fn a_value_on_a_bound_is_counted_below_it() {
 fn kernels_beyond_the_limit_share_one_series_and_lose_no_time() {
     let metrics = Metrics::new(1);
     for kernel in 0..1_000 {
-        metrics.add(&compile(&format!("kernel_{kernel}"), 1_000), None, 2);
+        metrics.add_time(&compile(&format!("kernel_{kernel}"), 1_000));
     }
     let snapshot = metrics.snapshot(&Stats::default());
     let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };

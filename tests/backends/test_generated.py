@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,7 @@ from backends import CONFIG, ROOT, find
 
 REGISTRY = CONFIG / "semconv" / "registry"
 DASHBOARD = CONFIG / "grafana" / "compiles-and-slo.json"
-ATTRIBUTE_TYPES = {
-    "boolean": "bool",
-    "int": "int",
-    "double": "double, s",
-    "string": "string",
-    "template[double]": "double, s",
-}
+ATTRIBUTE_TYPES = ("boolean", "int", "double", "string", "template[double]")
 
 
 @pytest.mark.parametrize("generator", ["grafana/generate.py", "semconv/generate.py", "prometheus/generate.py"])
@@ -44,6 +40,7 @@ def promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@cache
 def groups() -> list[dict]:
     return [
         group
@@ -52,6 +49,7 @@ def groups() -> list[dict]:
     ]
 
 
+@cache
 def defined() -> dict[str, str]:
     """The attributes that the registry defines, with their types."""
     return {
@@ -83,43 +81,6 @@ def test_no_name_is_a_leaf_and_a_namespace() -> None:
     assert clashes == []
 
 
-def test_every_attribute_of_the_readme_is_in_the_registry_with_its_type() -> None:
-    told = readme_attributes()
-    types = defined()
-
-    assert {name for name in told if name.startswith("jit.")} <= types.keys()
-    wrong = {
-        name: (said, types[name])
-        for name, said in told.items()
-        if name in types and said and said != ATTRIBUTE_TYPES[types[name]]
-    }
-    assert wrong == {}
-
-
-def test_every_attribute_on_spans_and_events_is_in_the_readme() -> None:
-    untold = defined().keys() - readme_attributes().keys()
-
-    # On an event that stands for others, and on a metric.
-    assert untold <= {"jit.events.omitted", "jitspan.reason"}
-
-
-def readme_attributes() -> dict[str, str]:
-    """The names in the first column of README's tables of attributes, with the type in the second."""
-    section = (ROOT / "README.md").read_text().split("## What you search for")[1].split("\n## ")[0]
-    told = {}
-    for cells in (line.split("|") for line in section.splitlines() if line.startswith("| `")):
-        for name in re.findall(r"`([^`]+)`", cells[1]):
-            for one in expanded(name.replace(".<stage>", "")):
-                told[one] = cells[2].strip()
-    return told
-
-
-def expanded(name: str) -> list[str]:
-    """`a.{b,c}` is `a.b` and `a.c`."""
-    head, brace, tail = name.partition("{")
-    return [head + each for each in tail.rstrip("}").split(",")] if brace else [name]
-
-
 def test_every_metric_of_the_dashboard_and_of_the_rules_is_sent_by_somebody() -> None:
     expressions = [
         target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel.get("targets", ())
@@ -134,17 +95,38 @@ def test_every_metric_of_the_dashboard_and_of_the_rules_is_sent_by_somebody() ->
     assert used <= prometheus_names() | recorded
 
 
+def test_every_metric_of_the_instructions_is_sent_by_somebody() -> None:
+    told = set(re.findall(r"`((?:jit|jitspan)_\w+)", (CONFIG / "README.md").read_text()))
+
+    assert told
+    assert told <= prometheus_names() | histograms()
+
+
 def prometheus_names() -> set[str]:
-    """What Prometheus calls the metrics of the registry."""
+    """What Prometheus calls the metrics of the registry, and those that the Collector makes of spans and logs."""
     names = set()
+    for base, is_histogram in metrics():
+        names |= {f"{base}_{part}" for part in (("bucket", "sum", "count") if is_histogram else ("total",))}
+    return names
+
+
+def histograms() -> set[str]:
+    return {base for base, is_histogram in metrics() if is_histogram}
+
+
+def metrics() -> Iterator[tuple[str, bool]]:
     for group in groups():
         if group["type"] == "metric":
-            name = group["metric_name"].replace(".", "_") + ("_seconds" if group["unit"] == "s" else "")
-            names |= {
-                f"{name}_{part}"
-                for part in (("bucket", "sum", "count") if group["instrument"] == "histogram" else ("total",))
-            }
-    return names
+            yield in_prometheus(group["metric_name"], group["unit"]), group["instrument"] == "histogram"
+    for path in (CONFIG / "collector").glob("*.yaml"):
+        for name, connector in yaml.safe_load(path.read_text()).get("connectors", {}).items():
+            if name.startswith("signal_to_metrics"):
+                for metric in (metric for signal in connector.values() for metric in signal):
+                    yield in_prometheus(metric["name"], metric.get("unit", "")), "histogram" in metric
+
+
+def in_prometheus(name: str, unit: str) -> str:
+    return name.replace(".", "_") + ("_seconds" if unit == "s" else "")
 
 
 def test_the_dashboard_is_whole() -> None:

@@ -161,6 +161,7 @@ def test_the_numbers_are_those_of_the_traffic(stack: Stack) -> None:
     assert query('sum(traces_span_metrics_events_total{jit_runtime!="",span_name="vllm.execute_model"})') == count
     assert query("sum(jit_spans_compiles_total)") == count
     assert query("sum(jit_spans_compile_time_seconds_total)") == pytest.approx(3.2 * count)
+    assert query("sum(jit_spans_stall_time_seconds_total)") == pytest.approx(3.2 * count)
     assert query("sum(jit_kernel_time_seconds_total)") == pytest.approx(3.2 * count)
     assert query("sum(job_kernel:jit_kernel_time_seconds:increase1h)") == pytest.approx(3.2 * count)
     assert query('sum(traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER"})') == 6 * count
