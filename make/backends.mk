@@ -8,7 +8,7 @@ GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
 
-.PHONY: backends jaeger test-backends test-collector generated screenshots kafka check-go
+.PHONY: backends jaeger slo test-backends test-collector generated screenshots kafka check-go
 
 backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
 
@@ -62,13 +62,19 @@ generated: build/slokit/bin/slokit $(STAMPS)/venv ## Write the dashboard, the ru
 jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Start Jaeger and the demo's server, and print links to the slow requests.
 	@$(BIN)/python tools/jaeger.py
 
+SLO_NEEDS := check-prometheus $(BUILT)/jaeger build/jaeger-ui/index.html $(BUILT)/otelcol
+
+# Where something is running that it may send to, only the server is needed.
+slo: $(if $(OTEL_EXPORTER_OTLP_ENDPOINT),,$(SLO_NEEDS)) $(STAMPS)/backends $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Watch the objective on real traffic: server, Collector, Prometheus, alerts.
+	@$(BIN)/python tools/slo.py
+
 test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporter against the real Collector.
 	$(BIN)/python -m pytest tests/python/test_collector_real.py
 
-test-backends: backends build/slokit/bin/slokit check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
+test-backends: backends check-prometheus check-chromium $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
 	$(BIN)/python -m pytest tests/backends $(PYTEST_ARGUMENTS)
 
-screenshots: $(BUILT)/jaeger build/jaeger-ui/index.html check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Take the README's pictures of Jaeger again.
+screenshots: $(BUILT)/jaeger build/jaeger-ui/index.html check-chromium $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Take the README's pictures of Jaeger again.
 	$(BIN)/python tools/screenshots.py
 
 $(STAMPS)/backends: requirements/test.txt
@@ -81,7 +87,6 @@ build/kafka/lib: otel-config/collector/build/kafka/pom.xml
 
 kafka: build/kafka/lib ## Fetch a Kafka broker, with which `make test-backends` tests Kafka too.
 
-.PHONY: check-debian
-check-debian:
-	@for program in prometheus promtool chromium; do command -v $$program >/dev/null \
-		|| { echo "make: no $$program here; on Debian install the packages prometheus and chromium" >&2; exit 1; }; done
+.PHONY: check-prometheus check-chromium
+check-prometheus check-chromium: check-%:
+	@command -v $* >/dev/null || { echo "make: no $* here; on Debian install the package $*" >&2; exit 1; }
