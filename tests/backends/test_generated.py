@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from backends import CONFIG, ROOT, find
+from backends import CONFIG, find
 
 REGISTRY = CONFIG / "semconv" / "registry"
 DASHBOARD = CONFIG / "grafana" / "compiles-and-slo.json"
@@ -142,7 +142,7 @@ def test_the_dashboard_is_whole() -> None:
 
 
 def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
-    provisioned = yaml.safe_load((CONFIG / "grafana/provisioning/datasources/jitspan.yaml").read_text())["datasources"]
+    provisioned = provisioned_datasources()
     uids = {source["uid"] for source in provisioned}
     (prometheus,) = (source for source in provisioned if source["type"] == "prometheus")
 
@@ -151,11 +151,44 @@ def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
     assert destination["datasourceUid"] in uids
 
 
-def test_compose_mounts_the_files_that_are_tested_here() -> None:
-    compose = yaml.safe_load((ROOT / "otel-config" / "compose.yaml").read_text())
-    for name, service in compose["services"].items():
+def test_compose_starts_pinned_images_with_the_files_that_are_tested_here() -> None:
+    for name, service in compose().items():
         assert re.search(r":v?\d+[.]\d+[.]\d+$", service["image"]), f"{name}: the image is not pinned"
+        places = {}
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
-            if source.startswith("./"):
-                assert (ROOT / "otel-config" / source).exists(), f"{name} mounts {source}, which is not there"
+            source, target, _ = volume.split(":")
+            assert (CONFIG / source).exists(), f"{name} mounts {source}, which is not there"
+            places[target] = CONFIG / source
+        for argument in service.get("command", ()):
+            if file := re.search(r"=(/.+)/([^/]+)$", argument):
+                assert (places[file[1]] / file[2]).is_file(), f"{name} is told to read {argument}"
+
+
+def test_the_services_of_compose_find_each_other() -> None:
+    asked = [source["url"].split("/")[2] for source in provisioned_datasources()]
+    asked += [
+        target
+        for job in yaml.safe_load((CONFIG / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+        for target in job["static_configs"][0]["targets"]
+    ]
+    asked.append(compose()["collector"]["environment"]["TRACES_ENDPOINT"])
+    # What each listens on by its configuration, or by default.
+    configs = (CONFIG / "collector" / "single.yaml", CONFIG / "jaeger" / "memory.yaml")
+    collector, jaeger = (re.findall(r"_(?:LISTEN|PORT):-(?:[\d.]+:)?(\d+)", path.read_text()) for path in configs)
+    ports = {"collector": collector, "jaeger": jaeger, "prometheus": ["9090"]}
+
+    assert [address for address in asked if address.split(":")[1] not in ports[address.split(":")[0]]] == []
+
+
+def test_grafana_finds_the_dashboard_where_compose_puts_it() -> None:
+    (provider,) = yaml.safe_load((CONFIG / "grafana/provisioning/dashboards/jitspan.yaml").read_text())["providers"]
+
+    assert any(f":{provider['options']['path']}/" in volume for volume in compose()["grafana"]["volumes"])
+
+
+def compose() -> dict:
+    return yaml.safe_load((CONFIG / "compose.yaml").read_text())["services"]
+
+
+def provisioned_datasources() -> list[dict]:
+    return yaml.safe_load((CONFIG / "grafana/provisioning/datasources/jitspan.yaml").read_text())["datasources"]
