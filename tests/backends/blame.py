@@ -16,11 +16,14 @@ ITEM = re.compile(r"(\w+)\[(\d+)\]")
 
 
 def blame(complaint: str, files: list[Path]) -> str:
-    """`file:line` of the last thing named in `complaint` that stands in one of `files`, or the files' names."""
+    """`file:line` of the rarest thing named in `complaint` that stands in one of `files`, or the files' names.
+
+    Of things that are equally rare it is the last.
+    """
+    places: dict[str, list[str]] = {name: [] for name in reversed(list(names(complaint)))}
     for path in files:
-        text = path.read_text()
         try:
-            root = yaml.compose(text)
+            root = yaml.compose(path.read_text())
         except yaml.YAMLError as error:
             # Where the mapping that was left open begins, if that is what is wrong.
             return f"{path}:{(error.context_mark or error.problem_mark).line + 1}"
@@ -28,12 +31,13 @@ def blame(complaint: str, files: list[Path]) -> str:
             for items in lists(root, key):
                 if int(number) < len(items):
                     return f"{path}:{items[int(number)].start_mark.line + 1}"
-        lines = list(scalars(root))
-        for name in reversed(list(names(complaint))):
-            for line, scalar in lines:
+        for line, scalar in scalars(root):
+            for name, found in places.items():
+                # A statement is quoted in parts.
                 if name == scalar or (len(name) > 12 and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", scalar)):
-                    return f"{path}:{line}"
-    return ", ".join(map(str, files))
+                    found.append(f"{path}:{line}")
+    found = [found for found in places.values() if found]
+    return min(found, key=len)[0] if found else ", ".join(map(str, files))
 
 
 def names(complaint: str) -> Iterator[str]:

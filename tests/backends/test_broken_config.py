@@ -30,9 +30,13 @@ def program(name: str, file: Path, folder: Path) -> Program:
     """The one that `name` is for, with `file` in its place."""
     if (CONFIG / "jaeger" / f"{name}.yaml").exists():
         return Jaeger(file, folder, ADDRESSES)
-    files = [CONFIG / "collector" / "single.yaml", file] if name in OVERLAYS else [file]
+    files = files_of(name, file)
     binary = "otelcol-load-balancing" if name == "gateway-loadbalancer" else "otelcol"
     return Collector(*files, folder=folder, environment=ADDRESSES, program=binary, name=name)
+
+
+def files_of(name: str, file: Path) -> list[Path]:
+    return [CONFIG / "collector" / "single.yaml", file] if name in OVERLAYS else [file]
 
 
 def path_of(name: str) -> Path:
@@ -60,6 +64,7 @@ def path_of(name: str) -> Path:
         pytest.param("gateway-loadbalancer", "routing_key: traceID", "routing_key: traceid", id="gateway-loadbalancer"),
         pytest.param("agent", "create_directory:", "make_directory:", id="agent"),
         pytest.param("kafka", "partition_traces_by_id:", "partition_by_trace:", id="kafka"),
+        pytest.param("kafka", "producer:", "producers:", id="below a word of the other file"),
         pytest.param("logs-events", "log.event_name ==", "log.eventname ==", id="logs-events"),
         pytest.param("memory", "max_traces:", "max_trace:", id="memory"),
         pytest.param("badger", "ephemeral:", "ephemral:", id="badger"),
@@ -76,7 +81,7 @@ def test_the_failure_names_the_line(running: Running, name: str, right: str, wro
     line = 1 + text[: text.index(right)].count("\n") + right.strip("\n").count("\n")
 
     with pytest.raises(ProgramFailed, match=f"^{re.escape(str(broken))}:{line}: "):
-        running(program(name, broken, running.folder), [broken])
+        running(program(name, broken, running.folder), files_of(name, broken))
 
 
 def test_prometheus_names_the_line_of_a_broken_rule(tmp_path: Path) -> None:
