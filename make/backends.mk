@@ -8,7 +8,7 @@ GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
 
-.PHONY: backends jaeger slo test-backends test-collector generated screenshots kafka check-go
+.PHONY: backends jaeger slo test-backends test-collector generated check-rules screenshots kafka check-go
 
 backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
 
@@ -54,10 +54,15 @@ build/slokit/bin/slokit: make/slokit-version | check-rust
 	@rm -rf build/slokit/target
 	@touch $@
 
-generated: build/slokit/bin/slokit $(STAMPS)/venv ## Write the dashboard, the rules and the registry of names.
+# The rules only if slo.yaml has changed since.
+generated: $(STAMPS)/venv ## Write the dashboard, the registry of names, and the objectives' rules.
 	$(BIN)/python otel-config/grafana/generate.py
 	$(BIN)/python otel-config/semconv/generate.py
-	$(BIN)/python otel-config/prometheus/generate.py
+	@$(BIN)/python otel-config/prometheus/generate.py --check 2>/dev/null || { \
+		$(MAKE) build/slokit/bin/slokit && $(BIN)/python otel-config/prometheus/generate.py; }
+
+check-rules: build/slokit/bin/slokit $(STAMPS)/venv ## Make the objectives' rules again and compare; builds slokit.
+	$(BIN)/python otel-config/prometheus/generate.py --check --again
 
 jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Start Jaeger and the demo's server, and print links to the slow requests.
 	@$(BIN)/python tools/jaeger.py
