@@ -10,7 +10,7 @@ JAEGER_BUILD := otel-config/jaeger/build
 
 .PHONY: backends jaeger slo test-backends test-collector generated check-rules screenshots kafka check-go
 
-backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
+backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 10 minutes.
 
 $(BUILT)/jaeger: $(JAEGER_BUILD)/go.mod $(JAEGER_BUILD)/go.sum | check-go
 	@echo "make: building Jaeger; the first time takes some minutes"
