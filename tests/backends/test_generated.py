@@ -141,6 +141,18 @@ def test_the_dashboard_is_whole() -> None:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
 
 
+def test_a_graph_leads_to_the_stalled_requests_of_its_service() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    linked = [panel for panel in panels if panel.get("fieldConfig", {}).get("defaults", {}).get("links")]
+
+    assert len(linked) == 3
+    for panel in linked:
+        # The label that the link names is on every series.
+        assert all(re.match(r"sum by \(job\b", target["expr"]) for target in panel["targets"])
+        (link,) = panel["fieldConfig"]["defaults"]["links"]
+        assert "service=${__field.labels.job}&tags=%7B%22jit.stalled%22%3A%22true%22%7D&" in link["url"]
+
+
 def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
     provisioned = provisioned_datasources()
     uids = {source["uid"] for source in provisioned}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
-from backends import UI_ASSETS, wait_until
+from backends import CONFIG, UI_ASSETS, wait_until
 from conftest import Running
 from jaeger import search_link
 from traffic import Request
@@ -26,6 +29,9 @@ def test_the_search_link_shows_stalled_requests_and_their_event_links_to_the_das
         open_search(page, search_link(jaeger.url, "vllm", {"jit.stalled": "true"}, minDuration="500ms"))
         expect(page.get_by_text("1 Trace", exact=True)).to_be_visible()
 
+        open_search(page, dashboard_link(jaeger.url))
+        expect(page.get_by_text("1 Trace", exact=True)).to_be_visible()
+
         open_trace(page, f"{jaeger.url}/trace/{REQUEST.hex}", "vllm.execute_model")
         links = [link.get_attribute("href") for link in page.locator(".detail-row a[href*='/d/jitspan']").all()]
 
@@ -33,3 +39,21 @@ def test_the_search_link_shows_stalled_requests_and_their_event_links_to_the_das
         "http://localhost:3000/d/jitspan?var-instance=rank-7&from=now-6h&to=now",
         "http://localhost:3000/d/jitspan?var-runtime=triton&from=now-6h&to=now",
     ]
+
+
+def dashboard_link(jaeger: str) -> str:
+    """What Grafana makes of the link on the dashboard's graphs."""
+    panels = json.loads((CONFIG / "grafana" / "compiles-and-slo.json").read_text())["panels"]
+    links = [panel.get("fieldConfig", {}).get("defaults", {}).get("links") for panel in panels]
+    url = next(link for link in links if link)[0]["url"]
+    now = int(time.time() * 1000)
+    values = {
+        "${traces}": jaeger,
+        "${__field.labels.job}": "vllm",
+        "${__from}": str(now - 3_600_000),
+        "${__to}": str(now + 1_000),
+    }
+    for variable, value in values.items():
+        url = url.replace(variable, value)
+    assert "$" not in url
+    return url
