@@ -173,9 +173,9 @@ def report(prometheus: Prometheus) -> None:
     p99 = f"job:llm_request_duration_seconds:p99_5m{{{job}, stalled="
     rows = {
         "requests that waited for a compile": (f"sum(jit_request_stalled_total{{{job}}})", "{:.0f}"),
-        "of all requests": (
+        "share of all requests": (
             f"100 * job:jit_requests_stalled:ratio_rate5m{{{job}}}",
-            "{:.2f} %; the objective is 0.1 %",
+            "{:.2f} %; objective: 0.1 %",
         ),
         "burn rate": ('slo:current_burn_rate:ratio{sloth_slo="requests-not-stalled"}', "{:.1f}; alerts page at 14.4"),
         "time lost to compiles": (f"sum(jit_kernel_time_seconds_total{{{job}}})", "{:.2f} s"),
