@@ -1,4 +1,4 @@
-"""A configuration that is broken stops its program at the start, and the failure names file and line."""
+"""A configuration that is broken stops its program at the start, and the failure names file and line; others start."""
 
 from __future__ import annotations
 
@@ -82,6 +82,16 @@ def test_the_failure_names_the_line(running: Running, name: str, right: str, wro
 
     with pytest.raises(ProgramFailed, match=f"^{re.escape(str(broken))}:{line}: "):
         running(program(name, broken, running.folder), files_of(name, broken))
+
+
+def test_without_the_pipeline_of_kept_traces_and_what_leads_there_single_still_starts(running: Running) -> None:
+    config = yaml.safe_load(path_of("single").read_text())
+    del config["service"]["pipelines"]["traces/keep"]
+    config["service"]["pipelines"]["traces/in"]["exporters"].remove("forward")
+    metrics_only = running.folder / "metrics-only.yaml"
+    metrics_only.write_text(yaml.safe_dump(config))
+
+    running(program("single", metrics_only, running.folder))
 
 
 def test_prometheus_names_the_line_of_a_broken_rule(tmp_path: Path) -> None:
