@@ -58,33 +58,42 @@ def main() -> None:
         with ends_by_signal(), ExitStack() as cleanup:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jitspan-slo-")))
             if endpoint := os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-                if ":4317" in endpoint:
-                    sys.exit(f"slo: {endpoint} is for gRPC; here it must be the address for HTTP, whose port is 4318")
-                server = cleanup.enter_context(traced_server(endpoint, folder))
-                say(f"sending to {endpoint} until Ctrl-C; what compose.yaml started shows it in two minutes:")
-                print("\n  http://localhost:3000/d/jitspan\n  http://localhost:9090/alerts\n", flush=True)
-                asyncio.run(traffic(server.url, endpoint, float("inf")))
-            collector, prometheus, jaeger = start(folder, cleanup)
-            endpoint = f"http://{HOST}:{collector.http_port}"
-            say("starting examples/serve.py; its warm-up compiles for the lengths that it expects")
-            server = cleanup.enter_context(traced_server(endpoint, folder))
-            wait_until(
-                lambda: prometheus.value(f'count(jit_request_stalled_total{{job="{SERVICE}"}})'), 30, "metrics arrive"
-            )
-            say(f"{REQUESTS_PER_SECOND} requests a second; every {BETWEEN_STALLS:.0f} s one that warm-up missed")
-            lengths = unexpected_lengths()
-            seconds = FIRST_REPORT
-            while True:
-                asyncio.run(traffic(server.url, endpoint, seconds, lengths))
-                report(prometheus)
-                print_links(prometheus, jaeger)
-                if arguments.once:
-                    return
-                seconds = LATER_REPORTS
+                send_to(endpoint, folder, cleanup)
+            else:
+                watch(folder, cleanup, once=arguments.once)
     except (ProgramFailed, demo.DemoFailed) as failure:
         sys.exit(f"slo FAILED: {failure}")
     except KeyboardInterrupt:
         say("stopped")
+
+
+def send_to(endpoint: str, folder: Path, cleanup: ExitStack) -> None:
+    if ":4317" in endpoint:
+        raise ProgramFailed(f"{endpoint} is for gRPC; here it must be the address for HTTP, whose port is 4318")
+    server = cleanup.enter_context(traced_server(endpoint, folder))
+    say(f"sending to {endpoint} until Ctrl-C; what compose.yaml started shows it in two minutes:")
+    print("\n  http://localhost:3000/d/jitspan\n  http://localhost:9090/alerts\n", flush=True)
+    asyncio.run(traffic(server.url, endpoint, float("inf"), unexpected_lengths()))
+
+
+def watch(folder: Path, cleanup: ExitStack, *, once: bool) -> None:
+    collector, prometheus, jaeger = start(folder, cleanup)
+    endpoint = f"http://{HOST}:{collector.http_port}"
+    say("starting examples/serve.py; its warm-up compiles for the lengths that it expects")
+    server = cleanup.enter_context(traced_server(endpoint, folder))
+    # From here on every series is there, with 0.
+    begun = f'count(jit_request_stalled_total{{job="{SERVICE}"}})'
+    wait_until(lambda: prometheus.value(begun), 30, "metrics arrive")
+    say(f"{REQUESTS_PER_SECOND} requests a second; every {BETWEEN_STALLS:.0f} s one that warm-up missed")
+    lengths = unexpected_lengths()
+    seconds = FIRST_REPORT
+    while True:
+        asyncio.run(traffic(server.url, endpoint, seconds, lengths))
+        report(prometheus)
+        print_links(prometheus, jaeger)
+        if once:
+            return
+        seconds = LATER_REPORTS
 
 
 def start(folder: Path, cleanup: ExitStack) -> tuple[Collector, Prometheus, Jaeger]:
@@ -136,9 +145,8 @@ def unexpected_lengths() -> Iterator[int]:
             yield 2**exponent
 
 
-async def traffic(server: str, otlp_http: str, seconds: float, lengths: Iterator[int] | None = None) -> None:
+async def traffic(server: str, otlp_http: str, seconds: float, lengths: Iterator[int]) -> None:
     """Requests as clients send them; the client's side of each is reported, too."""
-    lengths = unexpected_lengths() if lengths is None else lengths
     loop = asyncio.get_running_loop()
     began = loop.time()
     next_stall, number = began + 1, 0
@@ -177,7 +185,10 @@ def report(prometheus: Prometheus) -> None:
             f"100 * job:jit_requests_stalled:ratio_rate5m{{{job}}}",
             "{:.2f} %; objective: 0.1 %",
         ),
-        "burn rate": ('slo:current_burn_rate:ratio{sloth_slo="requests-not-stalled"}', "{:.1f}; alerts page at 14.4"),
+        "burn rate": (
+            'slo:current_burn_rate:ratio{sloth_slo="requests-not-stalled"}',
+            "{:.1f}; alerts page at 14.4, over half an hour at 6",
+        ),
         "time lost to compiles": (f"sum(jit_kernel_time_seconds_total{{{job}}})", "{:.2f} s"),
         "p99 of requests that waited": (f'{p99}"true"}}', "{:.3f} s"),
         "p99 of all requests": (f'{p99}"false"}}', "{:.3f} s"),
