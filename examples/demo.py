@@ -78,7 +78,8 @@ def run(external_endpoint: str | None) -> None:
 
         view = None
         if external_endpoint:
-            say(f"the server will send to {external_endpoint}")
+            environment.setdefault("OTEL_SERVICE_NAME", "serve")
+            say(f"the server will send to {external_endpoint}, as the service {environment['OTEL_SERVICE_NAME']}")
         else:
             say("starting `jitspan view`, which receives what the server exports")
             view = cleanup.enter_context(

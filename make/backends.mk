@@ -8,9 +8,9 @@ GO_BUILD := $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
 COLLECTOR_BUILD := otel-config/collector/build
 JAEGER_BUILD := otel-config/jaeger/build
 
-.PHONY: backends jaeger test-backends test-collector test-collector-long generated screenshots kafka check-go
+.PHONY: backends jaeger slo test-backends test-collector test-collector-long generated check-rules screenshots kafka check-go
 
-backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 8 minutes.
+backends: $(BUILT)/otelcol $(BUILT)/otelcol-load-balancing $(BUILT)/jaeger build/jaeger-ui/index.html ## Build the Collector and Jaeger with its UI, from pinned sources; some 10 minutes.
 
 $(BUILT)/jaeger: $(JAEGER_BUILD)/go.mod $(JAEGER_BUILD)/go.sum | check-go
 	@echo "make: building Jaeger; the first time takes some minutes"
@@ -54,13 +54,24 @@ build/slokit/bin/slokit: make/slokit-version | check-rust
 	@rm -rf build/slokit/target
 	@touch $@
 
-generated: build/slokit/bin/slokit $(STAMPS)/venv ## Write the dashboard, the rules and the registry of names.
+# The rules only if slo.yaml has changed since.
+generated: $(STAMPS)/venv ## Write the dashboard, the registry of names, and the objectives' rules.
 	$(BIN)/python otel-config/grafana/generate.py
 	$(BIN)/python otel-config/semconv/generate.py
-	$(BIN)/python otel-config/prometheus/generate.py
+	@$(BIN)/python otel-config/prometheus/generate.py --check 2>/dev/null || { \
+		$(MAKE) build/slokit/bin/slokit && $(BIN)/python otel-config/prometheus/generate.py; }
+
+check-rules: build/slokit/bin/slokit $(STAMPS)/venv ## Make the objectives' rules again and compare; builds slokit.
+	$(BIN)/python otel-config/prometheus/generate.py --check --again
 
 jaeger: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Start Jaeger and the demo's server, and print links to the slow requests.
 	@$(BIN)/python tools/jaeger.py
+
+SLO_NEEDS := check-prometheus $(BUILT)/jaeger build/jaeger-ui/index.html $(BUILT)/otelcol
+
+# Where something is running that it may send to, only the server is needed.
+slo: $(if $(OTEL_EXPORTER_OTLP_ENDPOINT),,$(SLO_NEEDS)) $(STAMPS)/backends $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Watch the objective on real traffic: server, Collector, Prometheus, alerts.
+	@$(BIN)/python tools/slo.py
 
 test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporter against the real Collector.
 	$(BIN)/python -m pytest tests/python/test_collector_real.py
@@ -69,10 +80,10 @@ test-collector-long: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## The sa
 	JITSPAN_TEST_AWAY=60 JITSPAN_TEST_FORKS=1000 $(BIN)/python -m pytest -rA tests/python/test_collector_real.py \
 		-k 'away or fork'
 
-test-backends: backends build/slokit/bin/slokit check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
+test-backends: backends check-prometheus check-chromium $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Test otel-config on the real Collector, Jaeger and Prometheus.
 	$(BIN)/python -m pytest tests/backends $(PYTEST_ARGUMENTS)
 
-screenshots: $(BUILT)/jaeger build/jaeger-ui/index.html check-debian $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Take the README's pictures of Jaeger again.
+screenshots: $(BUILT)/jaeger build/jaeger-ui/index.html check-chromium $(STAMPS)/backends $(STAMPS)/triton $(STAMPS)/jitspan ## Take the README's pictures of Jaeger again.
 	$(BIN)/python tools/screenshots.py
 
 $(STAMPS)/backends: requirements/test.txt
@@ -85,7 +96,6 @@ build/kafka/lib: otel-config/collector/build/kafka/pom.xml
 
 kafka: build/kafka/lib ## Fetch a Kafka broker, with which `make test-backends` tests Kafka too.
 
-.PHONY: check-debian
-check-debian:
-	@for program in prometheus promtool chromium; do command -v $$program >/dev/null \
-		|| { echo "make: no $$program here; on Debian install the packages prometheus and chromium" >&2; exit 1; }; done
+.PHONY: check-prometheus check-chromium
+check-prometheus check-chromium: check-%:
+	@command -v $* >/dev/null || { echo "make: no $* here; on Debian install the package $*" >&2; exit 1; }

@@ -79,6 +79,8 @@ pub struct Recorded {
     pub scope: Scope,
     /// Requests that waited.
     pub waiting: usize,
+    /// Whether it nests in no other.
+    pub outermost: bool,
     /// To be raised after a flush.
     pub error: Option<UnexpectedCompile>,
     /// The span that is somebody else's, to be flushed as well.
@@ -239,6 +241,9 @@ impl Monitor {
         self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
         let identities = scope.identities();
         self.sinks.metrics.add(&event, identities.first(), self.source.now());
+        if pending.outermost {
+            self.sinks.metrics.add_time(&event, event.duration);
+        }
         if let Some(live) = &live {
             live.add(&event, self.config.events != Events::Log);
         }
@@ -256,13 +261,16 @@ impl Monitor {
         } else if late || (scope.is_orphan() && pending.outermost) {
             self.end(&scope, event.ended());
         }
-        Some(Recorded { event, waiting: scope.waiting(), scope, error, live })
+        Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
     }
 
     /// Adds to a recorded event a stage that came after it.
     pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
         self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
         self.sinks.metrics.lengthen(&recorded.event, by);
+        if recorded.outermost {
+            self.sinks.metrics.add_time(&recorded.event, by);
+        }
         if let Some(live) = &recorded.live {
             live.lengthen(&recorded.event, by);
         }

@@ -18,7 +18,7 @@ pub mod event {
     pub const AUTOTUNE: &str = "jit.autotune";
     /// A compiled kernel came from a cache on disk.
     pub const LOAD: &str = "jit.load";
-    /// The C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
+    /// Span: the C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
     /// Stands for the events that did not fit on the span.
     pub const SUMMARY: &str = "jit.summary";
@@ -52,13 +52,13 @@ pub mod span {
 
 /// Names of spans and attributes that engines add.
 pub mod engine {
-    /// Span of a request in one step of vLLM's model runner.
+    /// Span: a request in one step of vLLM's model runner.
     pub const VLLM_EXECUTE_MODEL: &str = "vllm.execute_model";
-    /// Span of a whole request that came to vLLM without a trace context: the root of the trace it was given.
+    /// Span: a whole request that came to vLLM without a trace context, the root of the trace it was given.
     pub const VLLM_REQUEST: &str = "vllm.request";
-    /// Span of a request in one step of SGLang's scheduler.
+    /// Span: a request in one step of SGLang's scheduler.
     pub const SGLANG_FORWARD: &str = "sglang.forward";
-    /// vLLM's name for the request's id, the one that its caller knows.
+    /// OpenTelemetry: the request's id by vLLM's name, the one that its caller knows.
     pub const REQUEST_ID: &str = "gen_ai.request.id";
     /// Int: rank of the worker within its engine (tensor and pipeline parallel).
     pub const RANK: &str = "jit.worker.rank";
@@ -66,7 +66,7 @@ pub mod engine {
     pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
     /// Int: tokens of the request in this step.
     pub const SCHEDULED_TOKENS: &str = "jit.request.scheduled_tokens";
-    /// vLLM's name for its span of a whole request.
+    /// Span: a whole request, by vLLM itself.
     pub const LLM_REQUEST: &str = "llm_request";
 }
 
@@ -178,7 +178,8 @@ pub mod metric {
     pub const COMPILE_COUNT: &str = "jit.compile.count";
     /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
     pub const LOAD_COUNT: &str = "jit.load.count";
-    /// Counter, s: time lost to compiles and autotunes. By runtime and kernel, in a bounded number of series.
+    /// Counter, s: time lost to compiles and autotunes (a compile in an autotune counts once). By runtime and kernel,
+    /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";
     /// Counter, {request}: requests that waited for at least one compile.
     pub const REQUEST_STALLED: &str = "jit.request.stalled";

@@ -12,13 +12,14 @@ use std::time::Duration;
 use fixed::{Fixed, NOW};
 use jitspan::attribute::Attributes;
 use jitspan::config::{Config, Mode, Settings};
+use jitspan::metrics::Data;
 use jitspan::monitor::Place;
 use jitspan::resource::SharedResource;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::sink::Sink;
 use jitspan::sink::otlp::OtlpSink;
 use jitspan::stats::{Counter, Stats};
-use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent};
+use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent, semconv};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use receiver::Receiver;
 
@@ -128,6 +129,24 @@ fn with_nobody_listening_nothing_blocks_and_the_books_are_right() {
     assert_eq!(stats.get(Counter::DroppedQueueFull), 30);
     assert_eq!(monitor.queued(), 10);
     assert!(!monitor.shutdown(Duration::from_millis(300)));
+}
+
+#[test]
+fn the_time_of_a_compile_inside_an_autotune_is_lost_once() {
+    let monitor = monitor(config(Mode::Warn, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1".to_owned())]));
+    let scope = scope(vec![request(PARENT)]);
+    let tuning = monitor.begin(|| Place::Scope(scope.clone()), None);
+    let compiling = monitor.begin(|| Place::Scope(scope.clone()), Some(&tuning));
+    monitor.finish(&compiling, event("matmul", NOW, 300));
+    let mut tuned = event("matmul", NOW, 500);
+    tuned.kind = Kind::Autotune;
+    monitor.finish(&tuning, tuned);
+    monitor.close(&scope);
+    let snapshot = monitor.metrics().snapshot(monitor.stats());
+    let lost = snapshot.metrics.iter().find(|metric| metric.name == semconv::metric::KERNEL_TIME).unwrap();
+    let Data::Time(times) = &lost.data else { panic!() };
+    assert_eq!(times.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>(), [0.5]);
+    monitor.shutdown(Duration::ZERO);
 }
 
 #[test]

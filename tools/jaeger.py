@@ -70,7 +70,7 @@ def run_demo(
     server = cleanup.enter_context(demo_server(f"http://{jaeger.otlp_grpc}", folder, examples))
     say("sending requests; some have lengths that warm-up missed")
     requests = asyncio.run(demo.send_all(f"{server.url}/generate"))
-    send_client_spans(jaeger, requests)
+    send_client_spans(f"http://{HOST}:{jaeger.http_port}", requests)
     stalled = {request.trace_id for request in requests if request.compiles}
     wait_until(
         lambda: {trace["traceID"] for trace in jaeger.search(service=SERVICE, tags={"jit.stalled": "true"})} == stalled,
@@ -103,7 +103,7 @@ def demo_server(otlp_endpoint: str, folder: Path, examples: Path = EXAMPLES, **e
     return DemoServer("serve", command, folder, settings | environment, port)
 
 
-def send_client_spans(jaeger: Jaeger, requests: list[demo.Request]) -> None:
+def send_client_spans(otlp_http: str, requests: list[demo.Request]) -> None:
     """The client's side of each request, as a gateway in front of the server would report it."""
     spans = [
         {
@@ -121,7 +121,7 @@ def send_client_spans(jaeger: Jaeger, requests: list[demo.Request]) -> None:
     message = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
     LOOPBACK.open(
         urllib.request.Request(
-            f"http://{HOST}:{jaeger.http_port}/v1/traces",
+            f"{otlp_http.rstrip('/')}/v1/traces",
             data=json.dumps(message).encode(),
             headers={"Content-Type": "application/json"},
         ),

@@ -25,7 +25,6 @@ OURS_BY_RUNTIME = f'{OURS}, jit_runtime=~"$runtime"'
 COMPILES = f"increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}"
 COMPILE_TIME = f"increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}"
 COMPILE_BUCKETS = COMPILE_TIME.replace("_sum", "_bucket")
-AUTOTUNE_TIME = COMPILE_TIME.replace("_compile_", "_autotune_")
 # The request's own span with jit.stalled, not those of the compiles below it.
 STALLED_SPANS = 'job=~"$job", jit_stalled="true", span_name!~"jit[.].+"'
 SERVER_SPANS = 'job=~"$job", jit_stalled!="true", span_kind="SPAN_KIND_SERVER"'
@@ -90,7 +89,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 stat(
                     "Seconds lost",
-                    f"sum({COMPILE_TIME}[$__range])) + (sum({AUTOTUNE_TIME}[$__range])) or vector(0))",
+                    f"sum({KERNEL_TIME})",
                     "Spent in compiles and autotunes while serving.",
                     unit="s",
                     steps=((1, "orange"),),
@@ -119,15 +118,16 @@ def dashboard() -> dict[str, Any]:
                     "{{job}}",
                     "One compile stalls every request of its batch.",
                     bars=True,
+                    by_job=True,
                 ),
                 series(
                     "Time that requests waited, per second",
-                    "sum by (job, jit_runtime) (rate(traces_span_metrics_duration_seconds_sum"
-                    '{job=~"$job", span_name=~"jit[.](compile|autotune|load)"}[$__rate_interval]))',
-                    "{{job}}, {{jit_runtime}}",
+                    'sum by (job, jit_runtimes) (rate(jit_spans_stall_time_seconds_total{job=~"$job"}'
+                    "[$__rate_interval]))",
+                    "{{job}}, {{jit_runtimes}}",
                     "Summed over requests, from their spans. 1 means that at all times one request waits.",
                     unit="s",
-                    exemplars=True,
+                    by_job=True,
                 ),
             ],
             row("Latency with and without stalls"),
@@ -195,6 +195,7 @@ def dashboard() -> dict[str, Any]:
                     "{{job}} {{instance}}",
                     "One process each. A rank that compiles alone holds the others up at the next collective.",
                     bars=True,
+                    by_job=True,
                 ),
                 series(
                     "Time compiling, by rank",
@@ -272,15 +273,26 @@ def compile_annotation() -> dict[str, Any]:
 
 def trace_link() -> dict[str, Any]:
     return {
-        "title": "Stalled requests in Jaeger",
+        "title": "Jaeger",
         "type": "link",
-        "url": "${traces}/search?service=${job}&tags=%7B%22jit.stalled%22%3A%22true%22%7D&lookback=6h&limit=20",
+        "url": "${traces}/search",
         "targetBlank": True,
         "icon": "external link",
         "tags": [],
         "asDropdown": False,
         "includeVars": False,
         "keepTime": False,
+    }
+
+
+def stalled_requests_link() -> dict[str, Any]:
+    """On a click on a series: its service's requests that waited, in the time shown. Jaeger wants microseconds."""
+    tags = "%7B%22jit.stalled%22%3A%22true%22%7D"
+    return {
+        "title": "Stalled requests of ${__field.labels.job} in Jaeger",
+        "url": "${traces}/search?service=${__field.labels.job}"
+        f"&tags={tags}&lookback=custom&start=${{__from}}000&end=${{__to}}000&limit=20",
+        "targetBlank": True,
     }
 
 
@@ -362,8 +374,10 @@ def series(
     unit: str = "short",
     bars: bool = False,
     exemplars: bool = False,
+    by_job: bool = False,
 ) -> Panel:
     pairs = [(expressions, legend)] if isinstance(expressions, str) else expressions
+    links = {"links": [stalled_requests_link()]} if by_job else {}
     drawing = {"drawStyle": "bars", "fillOpacity": 80, "stacking": {"mode": "normal"}} if bars else {"fillOpacity": 8}
     return panel(
         "timeseries",
@@ -371,7 +385,7 @@ def series(
         description,
         [target(expression, name, exemplars=exemplars) for expression, name in pairs],
         height=8,
-        fieldConfig=field_config(unit, min=0, custom={"lineWidth": 1, "showPoints": "never", **drawing}),
+        fieldConfig=field_config(unit, min=0, custom={"lineWidth": 1, "showPoints": "never", **drawing}, **links),
         options={
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},

@@ -116,7 +116,6 @@ impl Metrics {
             Kind::Autotune => {}
             Kind::Load => return *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
         }
-        state.lose(event, event.duration);
         if state.recent.len() >= State::RECENT
             && let Some(oldest) = state.recent.pop_front()
         {
@@ -129,15 +128,21 @@ impl Metrics {
     /// it stays in its bucket, and the sum alone grows.
     pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration) {
         let mut state = self.state.lock();
-        if event.kind != Kind::Load {
-            state.lose(event, by);
-        }
         match state.recent.iter_mut().rev().find(|measured| Arc::ptr_eq(&measured.event, event)) {
             Some(measured) => measured.longer += by,
             None => {
                 let whole = event.duration + by;
                 state.histogram(event, |histogram| histogram.lengthen(by.as_secs_f64(), whole.as_secs_f64()));
             }
+        }
+    }
+
+    /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
+    pub fn add_time(&self, event: &CompileEvent, time: Duration) {
+        if event.kind != Kind::Load {
+            let mut kernel = by_runtime(&event.runtime, None);
+            kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, State::NAME_LENGTH));
+            *self.state.lock().kernel_time.of(kernel) += time.as_secs_f64();
         }
     }
 
@@ -190,12 +195,6 @@ impl State {
     const RECENT: usize = 64;
     /// A label, not a text for reading: a few kernels are named by their whole signature.
     const NAME_LENGTH: usize = 120;
-
-    fn lose(&mut self, event: &CompileEvent, time: Duration) {
-        let mut kernel = by_runtime(&event.runtime, None);
-        kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, Self::NAME_LENGTH));
-        *self.kernel_time.of(kernel) += time.as_secs_f64();
-    }
 
     fn settle_all(&mut self) {
         for measured in std::mem::take(&mut self.recent) {

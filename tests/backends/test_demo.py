@@ -12,6 +12,7 @@ from backends import HOST, ROOT, get_text, wait_until
 from conftest import Running
 from jaeger import SERVICE, demo_server
 from ranks import Rank
+from test_generated import defined
 
 
 def test_the_demos_stalled_requests_are_found_in_jaeger_and_counted(running: Running) -> None:
@@ -32,8 +33,12 @@ def test_the_demos_stalled_requests_are_found_in_jaeger_and_counted(running: Run
     }
     assert len(jaeger.search(service=SERVICE, tags={"jit.kernel.name": demo.KERNEL})) == 2
 
-    names = {span["name"] for span in jaeger.trace(slowest.trace_id)}
-    assert names == {"generate", "jit.compile"}
+    spans = jaeger.trace(slowest.trace_id)
+    assert {span["name"] for span in spans} == {"generate", "jit.compile"}
+    sent = [attributes for span in spans for attributes in (span["attributes"], *events_of(span))]
+    ours = {(one["key"], *one["value"]) for attributes in sent for one in attributes if one["key"].startswith("jit.")}
+    assert len(ours) > 15
+    assert {one for one in ours if one not in registered(one[0])} == set(), "not in the registry with that type"
 
     def page() -> str:
         return get_text(f"http://{HOST}:{collector.prometheus_port}/metrics")
@@ -59,6 +64,35 @@ def test_make_jaeger_prints_links_that_find_the_slow_requests() -> None:
 
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"http://127\.0\.0\.1:\d+/(?:search|trace)\S*", done.stdout)) == 4
+
+
+def test_make_slo_shows_the_objective_and_the_alerts_of_the_demo_under_traffic() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "slo.py"), "--once"], capture_output=True, text=True, timeout=170
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = dict(re.findall(r"^  (\S.{34}\S*) +(\S.*)$", done.stdout, re.MULTILINE))
+    told = {title.strip(): value for title, value in told.items()}
+    assert int(told["requests that waited for a compile"]) >= 3
+    assert "no data" not in told.values()
+    assert "RequestsStalledByCompiles (page)" in told["alerts"]
+    links = re.findall(r"http://127\.0\.0\.1:\d+/\S+", done.stdout)
+    assert len(links) == 3
+    assert links[0].count(".expr=") >= 6, "the graphs of the dashboard have data"
+
+
+def events_of(span: dict) -> list[list[dict]]:
+    return [event.get("attributes", []) for event in span.get("events", [])]
+
+
+def registered(key: str) -> set[tuple[str, str]]:
+    """The key with the type that otel-config/semconv gives it, as OTLP in JSON calls that."""
+    types = {"boolean": "boolValue", "int": "intValue", "double": "doubleValue", "string": "stringValue"}
+    known = defined()
+    if key.startswith("jit.stage."):
+        return {(key, "doubleValue")} if known["jit.stage"] == "template[double]" else set()
+    return {(key, types[known[key]])} if key in known else set()
 
 
 def total(page: str, metric: str) -> float:

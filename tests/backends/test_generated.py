@@ -6,21 +6,17 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
-from backends import CONFIG, ROOT, find
+from backends import CONFIG, find
 
 REGISTRY = CONFIG / "semconv" / "registry"
 DASHBOARD = CONFIG / "grafana" / "compiles-and-slo.json"
-ATTRIBUTE_TYPES = {
-    "boolean": "bool",
-    "int": "int",
-    "double": "double, s",
-    "string": "string",
-    "template[double]": "double, s",
-}
+ATTRIBUTE_TYPES = ("boolean", "int", "double", "string", "template[double]")
 
 
 @pytest.mark.parametrize("generator", ["grafana/generate.py", "semconv/generate.py", "prometheus/generate.py"])
@@ -44,6 +40,7 @@ def promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@cache
 def groups() -> list[dict]:
     return [
         group
@@ -52,6 +49,7 @@ def groups() -> list[dict]:
     ]
 
 
+@cache
 def defined() -> dict[str, str]:
     """The attributes that the registry defines, with their types."""
     return {
@@ -83,43 +81,6 @@ def test_no_name_is_a_leaf_and_a_namespace() -> None:
     assert clashes == []
 
 
-def test_every_attribute_of_the_readme_is_in_the_registry_with_its_type() -> None:
-    told = readme_attributes()
-    types = defined()
-
-    assert {name for name in told if name.startswith("jit.")} <= types.keys()
-    wrong = {
-        name: (said, types[name])
-        for name, said in told.items()
-        if name in types and said and said != ATTRIBUTE_TYPES[types[name]]
-    }
-    assert wrong == {}
-
-
-def test_every_attribute_on_spans_and_events_is_in_the_readme() -> None:
-    untold = defined().keys() - readme_attributes().keys()
-
-    # On an event that stands for others, and on a metric.
-    assert untold <= {"jit.events.omitted", "jitspan.reason"}
-
-
-def readme_attributes() -> dict[str, str]:
-    """The names in the first column of README's tables of attributes, with the type in the second."""
-    section = (ROOT / "README.md").read_text().split("## What you search for")[1].split("\n## ")[0]
-    told = {}
-    for cells in (line.split("|") for line in section.splitlines() if line.startswith("| `")):
-        for name in re.findall(r"`([^`]+)`", cells[1]):
-            for one in expanded(name.replace(".<stage>", "")):
-                told[one] = cells[2].strip()
-    return told
-
-
-def expanded(name: str) -> list[str]:
-    """`a.{b,c}` is `a.b` and `a.c`."""
-    head, brace, tail = name.partition("{")
-    return [head + each for each in tail.rstrip("}").split(",")] if brace else [name]
-
-
 def test_every_metric_of_the_dashboard_and_of_the_rules_is_sent_by_somebody() -> None:
     expressions = [
         target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel.get("targets", ())
@@ -134,17 +95,38 @@ def test_every_metric_of_the_dashboard_and_of_the_rules_is_sent_by_somebody() ->
     assert used <= prometheus_names() | recorded
 
 
+def test_every_metric_of_the_instructions_is_sent_by_somebody() -> None:
+    told = set(re.findall(r"`((?:jit|jitspan)_\w+)", (CONFIG / "README.md").read_text()))
+
+    assert told
+    assert told <= prometheus_names() | histograms()
+
+
 def prometheus_names() -> set[str]:
-    """What Prometheus calls the metrics of the registry."""
+    """What Prometheus calls the metrics of the registry, and those that the Collector makes of spans and logs."""
     names = set()
+    for base, is_histogram in metrics():
+        names |= {f"{base}_{part}" for part in (("bucket", "sum", "count") if is_histogram else ("total",))}
+    return names
+
+
+def histograms() -> set[str]:
+    return {base for base, is_histogram in metrics() if is_histogram}
+
+
+def metrics() -> Iterator[tuple[str, bool]]:
     for group in groups():
         if group["type"] == "metric":
-            name = group["metric_name"].replace(".", "_") + ("_seconds" if group["unit"] == "s" else "")
-            names |= {
-                f"{name}_{part}"
-                for part in (("bucket", "sum", "count") if group["instrument"] == "histogram" else ("total",))
-            }
-    return names
+            yield in_prometheus(group["metric_name"], group["unit"]), group["instrument"] == "histogram"
+    for path in (CONFIG / "collector").glob("*.yaml"):
+        for name, connector in yaml.safe_load(path.read_text()).get("connectors", {}).items():
+            if name.startswith("signal_to_metrics"):
+                for metric in (metric for signal in connector.values() for metric in signal):
+                    yield in_prometheus(metric["name"], metric.get("unit", "")), "histogram" in metric
+
+
+def in_prometheus(name: str, unit: str) -> str:
+    return name.replace(".", "_") + ("_seconds" if unit == "s" else "")
 
 
 def test_the_dashboard_is_whole() -> None:
@@ -159,8 +141,20 @@ def test_the_dashboard_is_whole() -> None:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
 
 
+def test_a_graph_leads_to_the_stalled_requests_of_its_service() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    linked = [panel for panel in panels if panel.get("fieldConfig", {}).get("defaults", {}).get("links")]
+
+    assert len(linked) == 3
+    for panel in linked:
+        # The label that the link names is on every series.
+        assert all(re.match(r"sum by \(job\b", target["expr"]) for target in panel["targets"])
+        (link,) = panel["fieldConfig"]["defaults"]["links"]
+        assert "service=${__field.labels.job}&tags=%7B%22jit.stalled%22%3A%22true%22%7D&" in link["url"]
+
+
 def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
-    provisioned = yaml.safe_load((CONFIG / "grafana/provisioning/datasources/jitspan.yaml").read_text())["datasources"]
+    provisioned = provisioned_datasources()
     uids = {source["uid"] for source in provisioned}
     (prometheus,) = (source for source in provisioned if source["type"] == "prometheus")
 
@@ -169,11 +163,44 @@ def test_provisioning_leads_from_an_exemplar_to_its_trace() -> None:
     assert destination["datasourceUid"] in uids
 
 
-def test_compose_mounts_the_files_that_are_tested_here() -> None:
-    compose = yaml.safe_load((ROOT / "otel-config" / "compose.yaml").read_text())
-    for name, service in compose["services"].items():
+def test_compose_starts_pinned_images_with_the_files_that_are_tested_here() -> None:
+    for name, service in compose().items():
         assert re.search(r":v?\d+[.]\d+[.]\d+$", service["image"]), f"{name}: the image is not pinned"
+        places = {}
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
-            if source.startswith("./"):
-                assert (ROOT / "otel-config" / source).exists(), f"{name} mounts {source}, which is not there"
+            source, target, _ = volume.split(":")
+            assert (CONFIG / source).exists(), f"{name} mounts {source}, which is not there"
+            places[target] = CONFIG / source
+        for argument in service.get("command", ()):
+            if file := re.search(r"=(/.+)/([^/]+)$", argument):
+                assert (places[file[1]] / file[2]).is_file(), f"{name} is told to read {argument}"
+
+
+def test_the_services_of_compose_find_each_other() -> None:
+    asked = [source["url"].split("/")[2] for source in provisioned_datasources()]
+    asked += [
+        target
+        for job in yaml.safe_load((CONFIG / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+        for target in job["static_configs"][0]["targets"]
+    ]
+    asked.append(compose()["collector"]["environment"]["TRACES_ENDPOINT"])
+    # What each listens on by its configuration, or by default.
+    configs = (CONFIG / "collector" / "single.yaml", CONFIG / "jaeger" / "memory.yaml")
+    collector, jaeger = (re.findall(r"_(?:LISTEN|PORT):-(?:[\d.]+:)?(\d+)", path.read_text()) for path in configs)
+    ports = {"collector": collector, "jaeger": jaeger, "prometheus": ["9090"]}
+
+    assert [address for address in asked if address.split(":")[1] not in ports[address.split(":")[0]]] == []
+
+
+def test_grafana_finds_the_dashboard_where_compose_puts_it() -> None:
+    (provider,) = yaml.safe_load((CONFIG / "grafana/provisioning/dashboards/jitspan.yaml").read_text())["providers"]
+
+    assert any(f":{provider['options']['path']}/" in volume for volume in compose()["grafana"]["volumes"])
+
+
+def compose() -> dict:
+    return yaml.safe_load((CONFIG / "compose.yaml").read_text())["services"]
+
+
+def provisioned_datasources() -> list[dict]:
+    return yaml.safe_load((CONFIG / "grafana/provisioning/datasources/jitspan.yaml").read_text())["datasources"]

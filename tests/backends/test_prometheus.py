@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import yaml
-from backends import CONFIG, Collector, Jaeger, Prometheus, wait_until
+from backends import CONFIG, Jaeger, Prometheus, wait_until
 from conftest import Running
 from ranks import Rank, ServerMetrics
+from slo import filled_in, prometheus_config
 from traffic import Request
 
 RULES = CONFIG / "prometheus" / "rules"
@@ -38,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         collector = running.collector("single", TRACES_ENDPOINT=jaeger.otlp_grpc)
         engines = {engine: ServerMetrics(engine) for engine in ("vllm", "sglang")}
         pages = {name: cleanup.enter_context(server.served_over_http()) for name, server in engines.items()}
-        prometheus = running(Prometheus(prometheus_config(running.folder, collector, pages), running.folder))
+        prometheus = running(Prometheus(prometheus_config(running.folder, collector, "1s", pages), running.folder))
         sender = running.sender(collector)
         ranks = {
             (engine, rank): Rank(collector.otlp_grpc, engine, f"{engine}-rank-{rank}", ("triton", "cutedsl"))
@@ -80,22 +80,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield Stack(prometheus, jaeger, stalled)
 
 
-def prometheus_config(folder: Path, collector: Collector, pages: dict[str, str]) -> Path:
-    """otel-config/prometheus/prometheus.yml with other addresses, shorter intervals, and the servers' own pages."""
-    config = yaml.safe_load((CONFIG / "prometheus" / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES / "*.yaml")]
-    targets = {"collector:9464": collector.prometheus_port, "collector:8888": collector.telemetry_port}
-    for job in config["scrape_configs"]:
-        (group,) = job["static_configs"]
-        group["targets"] = [f"127.0.0.1:{targets[target]}" for target in group["targets"]]
-    for engine, address in pages.items():
-        config["scrape_configs"].append({"job_name": engine, "static_configs": [{"targets": [address]}]})
-    path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
 def recording_rules() -> list[tuple[str, str]]:
     return [
         (path.name, rule["record"])
@@ -109,15 +93,6 @@ def recording_rules() -> list[tuple[str, str]]:
 def dashboard_queries() -> list[tuple[str, str]]:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     return [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
-
-
-def filled_in(expression: str) -> str:
-    """A query as Grafana sends it, with every variable at All."""
-    values = {"$__rate_interval": "1m", "$__range": "5m", "$job": ".*", "$instance": ".*", "$runtime": ".*"}
-    for variable, value in values.items():
-        expression = expression.replace(variable, value)
-    assert "$" not in expression, f"a variable that this test does not know: {expression}"
-    return expression
 
 
 @pytest.mark.parametrize("name", sorted({name for _, name in recording_rules()}))
@@ -161,6 +136,7 @@ def test_the_numbers_are_those_of_the_traffic(stack: Stack) -> None:
     assert query('sum(traces_span_metrics_events_total{jit_runtime!="",span_name="vllm.execute_model"})') == count
     assert query("sum(jit_spans_compiles_total)") == count
     assert query("sum(jit_spans_compile_time_seconds_total)") == pytest.approx(3.2 * count)
+    assert query("sum(jit_spans_stall_time_seconds_total)") == pytest.approx(3.2 * count)
     assert query("sum(jit_kernel_time_seconds_total)") == pytest.approx(3.2 * count)
     assert query("sum(job_kernel:jit_kernel_time_seconds:increase1h)") == pytest.approx(3.2 * count)
     assert query('sum(traces_span_metrics_calls_total{span_kind="SPAN_KIND_SERVER"})') == 6 * count
