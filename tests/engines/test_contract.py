@@ -36,6 +36,7 @@ READ = {
     "sglang": [
         ("sglang.srt.managers.schedule_batch", "Req", "rid time_stats"),
         ("sglang.srt.managers.schedule_batch", "ScheduleBatch", "reqs"),
+        ("sglang.srt.managers.scheduler", "Scheduler", "cur_batch"),
         ("sglang.srt.observability.req_time_stats", "ReqTimeStatsBase", "trace_ctx"),
         ("sglang.srt.observability.trace", "TraceReqContext", "tracing_enable thread_context root_span_context"),
         ("sglang.srt.observability.trace", "TraceReqContext", "trace_event trace_set_thread_attrs abort"),
@@ -59,7 +60,10 @@ PARAMETERS = {
         ("vllm.tracing", "instrument_manual", "span_name", 0),
         ("vllm.tracing", "instrument_manual", "attributes", 3),
     ],
-    "sglang": [("sglang.srt.managers.scheduler", "Scheduler.run_batch", "batch", 1)],
+    "sglang": [
+        ("sglang.srt.managers.scheduler", "Scheduler.run_batch", "batch", 1),
+        ("sglang.srt.managers.scheduler", "Scheduler.launch_batch_sample_if_needed", "batch_result", 1),
+    ],
 }
 
 # Classes on whose objects we put an attribute of our own, which pickles with the rest.
@@ -157,7 +161,8 @@ def function(release: Path, name: str, path: str) -> ast.FunctionDef | ast.Async
     scopes = [tree] if not owner else [node for node in classes(tree) if node.name == owner] if tree else []
     found = (node for scope in scopes if scope for node in ast.walk(scope))
     return next(
-        (node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == member), None
+        (node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == member),
+        None,
     )
 
 
