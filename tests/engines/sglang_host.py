@@ -1,6 +1,6 @@
-"""SGLang's scheduler without a model: its real plug-in registry, `Scheduler.run_event_loop` and `run_batch`, requests and
-tracing, in a process that has no GPU. Only the model's forward is replaced: it compiles a Triton kernel, and nothing
-else. Writes one JSON file for each order.
+"""SGLang's scheduler without a model: its real plug-in registry, `Scheduler.run_event_loop` and `run_batch`, requests
+and tracing, in a process that has no GPU. Only the model's forward is replaced: it compiles a Triton kernel, and
+nothing else. Writes one JSON file for each order.
 
 What SGLang imports but never calls here is not installed (`ABSENT`): kernels for GPUs, a notebook, a file format.
 """

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HERE, ROOT, Receiver, Span, events, named
+from conftest import ENGINES, HERE, ROOT, Receiver, Span, events, inherited, named
 
-SGLANG = Path(os.environ.get("ENGINES", ROOT / "build/engines")) / "sglang"
+SGLANG = ENGINES / "sglang"
 CASES = {
     "warn": {},
     "error": {"SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY": "1"},
@@ -61,8 +61,7 @@ def schedulers(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> 
         }
         for case, env in CASES.items()
     ]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN"))}
-    environment = inherited | {
+    environment = inherited() | {
         "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT / "examples", SGLANG])),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.http_port}",
         "SGLANG_PLUGINS": "jitspan",

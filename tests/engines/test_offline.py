@@ -1,0 +1,193 @@
+"""vLLM's engine in one process with the test, so that it can be looked into; see `offline.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jitspan
+import pytest
+from conftest import ENGINES, HERE, ROOT, Receiver, events, inherited, named
+
+Run = Callable[..., Any]
+
+
+def parent() -> tuple[str, str]:
+    """A trace id, and its traceparent."""
+    trace = secrets.token_hex(16)
+    return trace, f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
+@pytest.fixture(scope="module")
+def run(receiver: Receiver, model: Path, triton_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("offline")
+    environment = inherited() | {
+        "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT / "examples", ROOT / "tests/python"])),
+        "INTERPRETED_GPU": "1",
+        "MODEL": str(model),
+        "TRITON_CACHE_DIR": str(triton_cache),
+        "VLLM_CACHE_ROOT": str(ENGINES / "vllm-cache"),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.http_port}",
+    }
+    with (
+        (folder / "host.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, HERE / "offline.py"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as host,
+    ):
+        assert host.stdin is not None
+        assert host.stdout is not None
+        assert host.stdout.readline() == "ready\n", (folder / "host.log").read_text()[-4000:]
+        count = 0
+
+        def run(case: str, *, env: dict[str, str] | None = None, **arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            log, answer = folder / f"{count}-{case}.log", folder / f"{count}.json"
+            order = {"case": case, "arguments": arguments, "env": env or {}, "seconds": 900}
+            print(json.dumps(order | {"log": str(log), "answer": str(answer)}), file=host.stdin, flush=True)
+            status = json.loads(host.stdout.readline())
+            assert status == 0, f"{case} ended with {status}\n{log.read_text(errors='replace')[-6000:]}"
+            return json.loads(answer.read_text())
+
+        yield run
+        host.stdin.close()
+
+
+@pytest.mark.parametrize("switch", [{"JITSPAN": "0"}, {"OTEL_SDK_DISABLED": "true"}], ids=str)
+def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
+    off = run("switched_off", env=switch)
+    assert off["interceptors"] == []
+    assert off["armed"] is False
+    assert [name for name, count in off["stats"].items() if count] == []
+    assert off["said"] == []
+
+
+def test_switched_on_it_stands_in_vllm(run: Run) -> None:
+    """The test above would see it."""
+    on = run("switched_off")
+    assert {"ImportWatch", "activate", "schedule"} & set(on["interceptors"]) == {"ImportWatch", "schedule"}
+    assert on["armed"] is True
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "raised"),
+    [
+        ("warn", {}, None),
+        ("warn", {"JITSPAN_MODE": "error"}, "UnexpectedCompileError"),
+        ("error", {}, "UnexpectedCompileError"),
+        # Then vLLM's own monitor still does as its flag says.
+        ("error", {"JITSPAN_MODE": "warn"}, "RuntimeError"),
+    ],
+)
+def test_the_variable_wins_over_vllms_flag(
+    run: Run, flag: str, variable: dict[str, str], raised: str | None, tmp_path: Path
+) -> None:
+    cold = {"TRITON_CACHE_DIR": str(tmp_path)}
+    assert run("the_flag_says", env=variable | cold, mode=flag) == {"raised": raised}
+
+
+def test_without_vllms_warm_up_it_is_not_armed_and_says_so_once(run: Run) -> None:
+    eager = run("no_warm_up")
+    assert eager["armed"] is False
+    assert eager["returned"] == ["warm", "warm"]
+    assert len([line for line in eager["said"] if "enable_jit_warmup=False" in line]) == 1
+
+
+POINTS = [point for point in jitspan._engine_points() if point["engine"] == "vllm"]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point["point"])
+def test_without_any_one_place_the_rest_stands_and_status_says_what_is_missing(run: Run, point: dict[str, Any]) -> None:
+    found = run("without", point=point["point"])
+    assert found["output"] == ["x"]
+    assert found["status"]["faults"] == 0
+    if point["point"] in ("vllm.trace_headers", "vllm.do_tracing", "vllm.llm_request"):
+        pass  # of the front end: a module that is not imported here, or is, as the release has it
+    missing = found["status"]["missing"]
+    if point["point"] == "vllm.worker":
+        # The runner is found through `vllm.worker_late`, which this case does not call.
+        assert missing == ["vllm.worker"]
+        return
+    assert missing == [point["point"]]
+    assert point["without"] in found["status"]["reason"]
+    assert any(point["without"] in line for line in found["said"])
+
+
+def test_nothing_is_kept_of_finished_requests(run: Run) -> None:
+    _, traceparent = parent()
+    ended = run("ten_thousand_requests", parent=traceparent)
+    assert ended["before"] == [0, 0, 0]
+    assert ended["most"] == 2
+    assert ended["kept"] == [0, 0, 0]
+    assert not {name: count for name, count in ended["stats"].items() if name.startswith("faults") and count}
+
+
+def test_each_fate_of_a_request(run: Run, receiver: Receiver) -> None:
+    names = ["alone", "batch-0", "batch-1", "batch-2", "aborted", "again", "preempted", "ray", "last"]
+    parents = {name: parent() for name in names}
+    sent = {name: traceparent for name, (_, traceparent) in parents.items()}
+    answer = run("requests_of_all_kinds", env={"JITSPAN_MAX_REQUESTS": "2"}, parents=sent)
+
+    def steps(name: str) -> list[dict[str, Any]]:
+        spans = receiver.wait_for(parents[name][0], lambda spans: bool(named(spans, "vllm.execute_model")))
+        return named(spans, "vllm.execute_model")
+
+    assert answer["armed"] is True
+    # Registered twice, each step has one span.
+    assert [step["attributes"]["gen_ai.request.id"] for step in steps("alone")] == ["alone"] * 2
+    assert {step["attributes"]["jit.request.scheduled_tokens"] for step in steps("alone")} == {4, 1}
+
+    # Of a batch of three, two have spans; who is left out is counted.
+    for name in ("batch-0", "batch-1"):
+        assert {
+            (step["attributes"]["jit.batch.size"], step["attributes"]["jit.batch.omitted"]) for step in steps(name)
+        } == {(3, 1)}
+    assert parents["batch-2"][0] not in receiver.traces
+    assert answer["omitted"] >= 1
+
+    # One that cannot be read is counted, and the request is served.
+    assert list(answer["malformed"][0]) == ["malformed"]
+    assert answer["malformed"][1] > 0
+
+    # An aborted request keeps what it waited for, and the next one of its id has its own trace.
+    assert len(steps("aborted")) == 1
+    assert parents["again"][0] not in receiver.traces or all(
+        events(step) for step in named(receiver.traces[parents["again"][0]], "vllm.execute_model")
+    )
+
+    assert len(answer["preempted"]["preempted"]) == 4
+
+    # Ray's compiled graph calls the runner, not the worker; contexts came through a pickle.
+    assert list(answer["ray"]) == ["ray"]
+    assert all("_topk_topp_kernel" in step["attributes"]["jit.kernels"] for step in steps("ray"))
+
+    assert answer["kept"] == [0, 0, 0]
+    assert answer["faults"] == {}
+
+
+def test_a_platform_that_arms_nothing_is_armed_after_its_warm_up_with_the_other_runner(
+    run: Run, receiver: Receiver
+) -> None:
+    trace, traceparent = parent()
+    env = {"VLLM_USE_V2_MODEL_RUNNER": "0", "INTERPRETED_WORKER": "interpreted_gpu.worker.UnmonitoredWorker"}
+    answer = run("a_platform_that_arms_nothing", env=env, parents={"alone": traceparent})
+    assert answer["armed"] is True
+    assert len(answer["said"]) == 1
+    assert "vllm.v1.worker.gpu_model_runner" in answer["runner"]
+    spans = receiver.wait_for(trace, lambda spans: bool(named(spans, "vllm.execute_model")))
+    assert {step["attributes"]["gen_ai.request.id"] for step in named(spans, "vllm.execute_model")} == {"alone"}
