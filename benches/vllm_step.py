@@ -17,7 +17,7 @@ from typing import Any
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
 
 import jitspan
-from vllm.config import VllmConfig
+from vllm.config import DeviceConfig, VllmConfig
 from vllm.plugins import load_general_plugins
 from vllm.utils import jit_monitor
 from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, SchedulerOutput
@@ -44,7 +44,7 @@ OUTPUT = types.SimpleNamespace(req_ids=["0"])
 
 def known_to_jitspan(runner: Any) -> Any:
     wrapper = WorkerWrapperBase()
-    wrapper.vllm_config = VllmConfig()
+    wrapper.vllm_config = VllmConfig(device_config=DeviceConfig("cpu"))
     wrapper.worker = types.SimpleNamespace(
         rank=0, vllm_config=None, model_runner=runner, init_device=lambda: None, compile_or_warm_up_model=lambda: None
     )

@@ -62,9 +62,12 @@ def main() -> None:
 
     import torch
     import vllm
+    import vllm.v1.core.sched.scheduler
     import vllm.v1.engine.core
     import vllm.v1.engine.llm_engine
     import vllm.v1.executor.uniproc_executor
+    import vllm.v1.worker.gpu.model_runner
+    import vllm.v1.worker.gpu_model_runner
     import vllm.v1.worker.worker_base  # noqa: F401
     from interpreted_gpu import worker  # noqa: F401
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import logging
 import os
 import pickle
 import sys
 import types
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import jitspan
@@ -43,7 +45,7 @@ def interceptors() -> list[str]:
     """Functions of vLLM that are not its own any more, and finders of ours."""
     found = [type(finder).__name__ for finder in sys.meta_path if type(finder).__module__ == "jitspan"]
     for name, module in list(sys.modules.items()):
-        if not name.startswith("vllm.v1."):
+        if not name.startswith("vllm."):
             continue
         for owner in [module, *(value for value in vars(module).values() if isinstance(value, type))]:
             if getattr(owner, "__module__", name) == name:
@@ -232,10 +234,13 @@ def switched_off() -> dict[str, Any]:
     }
 
 
-def compile_one(block: int = 128) -> None:
-    import kernels
-
-    kernels.add[(1,)](kernels.OUTPUT, kernels.INPUT, kernels.INPUT, 64, BLOCK=block)
+def compile_one() -> None:
+    # Not on the path: a library that vLLM imports looks for a package of this name.
+    file = Path(__file__).parents[1] / "python/kernels.py"
+    spec = importlib.util.spec_from_file_location("kernels_of_the_test", file)
+    kernels = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kernels)
+    kernels.add[(1,)](kernels.OUTPUT, kernels.INPUT, kernels.INPUT, 64, BLOCK=128)
 
 
 def the_flag_says(mode: str) -> dict[str, Any]:
@@ -281,8 +286,6 @@ def ten_thousand_requests(parent: str) -> dict[str, Any]:
 
 def without(point: str) -> dict[str, Any]:
     """Hides every place of a point, so that vLLM still finds it and we do not."""
-    import importlib
-
     logged = Logged()
     (known,) = (known for known in jitspan._engine_points() if known["point"] == point)
     for name, path in known["places"]:
@@ -295,14 +298,18 @@ def without(point: str) -> dict[str, Any]:
         except ImportError:
             continue
         owner, _, member = path.rpartition(".")
+        if member == "__init__":  # each class has one
+            owner, member = "", owner
         if not owner:
             # A global that is not there is looked for among the built-ins.
             if hasattr(module, member):
                 setattr(builtins, member, vars(module).pop(member))
             continue
         for each in [getattr(module, owner)] if owner != "*" else list(vars(module).values()):
-            if isinstance(each, type) and member in vars(each) and each.__module__ == name:
-                hide(each, member)
+            if isinstance(each, type) and each.__module__ == name and member in vars(each):
+                for base in reversed(each.__mro__):
+                    if member in vars(base):
+                        hide(base, member)
     load_plugins()
     worker = wrapped(Worker())
     worker.compile_or_warm_up_model()

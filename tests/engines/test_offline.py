@@ -28,7 +28,7 @@ def parent() -> tuple[str, str]:
 def run(receiver: Receiver, model: Path, triton_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("offline")
     environment = inherited() | {
-        "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT / "examples", ROOT / "tests/python"])),
+        "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT / "examples"])),
         "INTERPRETED_GPU": "1",
         "MODEL": str(model),
         "TRITON_CACHE_DIR": str(triton_cache),
@@ -80,7 +80,7 @@ def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
 def test_switched_on_it_stands_in_vllm(run: Run) -> None:
     """The test above would see it."""
     on = run("switched_off")
-    assert {"ImportWatch", "activate", "schedule"} & set(on["interceptors"]) == {"ImportWatch", "schedule"}
+    assert {"ImportWatch", "schedule", "update_from_output", "init_device"} <= set(on["interceptors"])
     assert on["armed"] is True
 
 
@@ -89,8 +89,8 @@ def test_switched_on_it_stands_in_vllm(run: Run) -> None:
     [
         ("warn", {}, None),
         ("warn", {"JITSPAN_MODE": "error"}, "UnexpectedCompileError"),
-        ("error", {}, "UnexpectedCompileError"),
-        # Then vLLM's own monitor still does as its flag says.
+        # vLLM's own monitor stands in front of ours, and does as its flag says whatever the variable is.
+        ("error", {}, "RuntimeError"),
         ("error", {"JITSPAN_MODE": "warn"}, "RuntimeError"),
     ],
 )
@@ -116,8 +116,6 @@ def test_without_any_one_place_the_rest_stands_and_status_says_what_is_missing(r
     found = run("without", point=point["point"])
     assert found["output"] == ["x"]
     assert found["status"]["faults"] == 0
-    if point["point"] in ("vllm.trace_headers", "vllm.do_tracing", "vllm.llm_request"):
-        pass  # of the front end: a module that is not imported here, or is, as the release has it
     missing = found["status"]["missing"]
     if point["point"] == "vllm.worker":
         # The runner is found through `vllm.worker_late`, which this case does not call.
