@@ -8,7 +8,7 @@ ENGINE_RELEASES := vllm==0.20.0 vllm==0.26.0 vllm==0.33.0 sglang==0.5.12 sglang=
 
 .PHONY: test-engines test-contract
 test-engines: $(ENGINES)/.vllm $(ENGINES)/.sglang $(ENGINES)/.releases $(ENGINES)/.jitspan ## Run the real vLLM, and SGLang's scheduler, with jitspan installed (8 GB).
-	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400
+	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400 --basetemp $(ENGINES)/pytest
 
 # Says which place has moved in a release: make test-contract ENGINE_RELEASES="vllm==0.34.0"
 test-contract: $(ENGINES)/.jitspan

@@ -123,6 +123,12 @@ def requests_of_all_kinds(parents: dict[str, str]) -> dict[str, Any]:
     return answer
 
 
+def one_request(parents: dict[str, str], tracing: str) -> dict[str, Any]:
+    llm = engine(otlp_traces_endpoint=tracing)
+    add(llm, "alone", parents["alone"])
+    return {"tokens": finish(llm), "stats": jitspan.stats()}
+
+
 def by_ray(llm: Any) -> None:
     """From here on each step goes through vLLM's `RayWorkerWrapper.execute_model_ray`, pickled. Ray is not there."""
     names = ("ray", "ray.util", "ray.util.placement_group", "ray._private", "ray._private.state")

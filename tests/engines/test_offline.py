@@ -8,12 +8,13 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jitspan
 import pytest
-from conftest import ENGINES, HERE, ROOT, Receiver, events, inherited, named
+from conftest import ENGINES, HERE, ROOT, Receiver, Span, inherited, named
 
 Run = Callable[..., Any]
 
@@ -121,7 +122,8 @@ def test_without_any_one_place_the_rest_stands_and_status_says_what_is_missing(r
         # The runner is found through `vllm.worker_late`, which this case does not call.
         assert missing == ["vllm.worker"]
         return
-    assert missing == [point["point"]]
+    # Its class is hidden whole, and the other place is in it.
+    assert missing == [point["point"]] + ["vllm.request"] * (point["point"] == "vllm.configuration")
     assert point["without"] in found["status"]["reason"]
     assert any(point["without"] in line for line in found["said"])
 
@@ -135,47 +137,84 @@ def test_nothing_is_kept_of_finished_requests(run: Run) -> None:
     assert not {name: count for name, count in ended["stats"].items() if name.startswith("faults") and count}
 
 
-def test_each_fate_of_a_request(run: Run, receiver: Receiver) -> None:
+@dataclass
+class Fates:
+    """What became of the requests of one engine, and of what else is in their traces."""
+
+    receiver: Receiver
+    parents: dict[str, tuple[str, str]]
+    answer: dict[str, Any]
+
+    def steps(self, name: str) -> list[Span]:
+        """The stalled steps of a request; there is at least one."""
+        spans = self.receiver.wait_for(self.parents[name][0], lambda spans: bool(named(spans, "vllm.execute_model")))
+        return named(spans, "vllm.execute_model")
+
+    def has_trace(self, name: str) -> bool:
+        return self.parents[name][0] in self.receiver.traces
+
+
+@pytest.fixture(scope="module")
+def fates(run: Run, receiver: Receiver) -> Fates:
     names = ["alone", "batch-0", "batch-1", "batch-2", "aborted", "again", "preempted", "ray", "last"]
     parents = {name: parent() for name in names}
     sent = {name: traceparent for name, (_, traceparent) in parents.items()}
-    answer = run("requests_of_all_kinds", env={"JITSPAN_MAX_REQUESTS": "2"}, parents=sent)
+    return Fates(receiver, parents, run("requests_of_all_kinds", env={"JITSPAN_MAX_REQUESTS": "2"}, parents=sent))
 
-    def steps(name: str) -> list[dict[str, Any]]:
-        spans = receiver.wait_for(parents[name][0], lambda spans: bool(named(spans, "vllm.execute_model")))
-        return named(spans, "vllm.execute_model")
 
-    assert answer["armed"] is True
-    # Registered twice, each step has one span.
-    assert [step["attributes"]["gen_ai.request.id"] for step in steps("alone")] == ["alone"] * 2
-    assert {step["attributes"]["jit.request.scheduled_tokens"] for step in steps("alone")} == {4, 1}
+def test_registered_twice_each_stalled_step_has_one_span(fates: Fates) -> None:
+    assert fates.answer["armed"] is True
+    steps = fates.steps("alone")
+    assert [step["attributes"]["gen_ai.request.id"] for step in steps] == ["alone"] * 2
+    assert sorted(step["attributes"]["jit.request.scheduled_tokens"] for step in steps) == [1, 4]
+    assert fates.answer["faults"] == {}
 
-    # Of a batch of three, two have spans; who is left out is counted.
+
+def test_of_a_batch_over_the_limit_those_left_out_are_counted(fates: Fates) -> None:
     for name in ("batch-0", "batch-1"):
-        assert {
-            (step["attributes"]["jit.batch.size"], step["attributes"]["jit.batch.omitted"]) for step in steps(name)
-        } == {(3, 1)}
-    assert parents["batch-2"][0] not in receiver.traces
-    assert answer["omitted"] >= 1
+        for step in fates.steps(name):
+            assert step["attributes"]["jit.batch.size"] == 3
+            assert step["attributes"]["jit.batch.omitted"] == 1
+    assert not fates.has_trace("batch-2")
+    assert fates.answer["omitted"] == len(fates.steps("batch-0"))
 
-    # One that cannot be read is counted, and the request is served.
-    assert list(answer["malformed"][0]) == ["malformed"]
-    assert answer["malformed"][1] > 0
 
-    # An aborted request keeps what it waited for, and the next one of its id has its own trace.
-    assert len(steps("aborted")) == 1
-    assert parents["again"][0] not in receiver.traces or all(
-        events(step) for step in named(receiver.traces[parents["again"][0]], "vllm.execute_model")
+def test_a_traceparent_that_cannot_be_read_is_counted_and_the_request_is_served(fates: Fates) -> None:
+    served, malformed = fates.answer["malformed"]
+    assert list(served) == ["malformed"]
+    assert malformed > 0
+
+
+def test_an_aborted_request_keeps_its_stall_and_the_next_of_its_id_does_not_get_it(fates: Fates) -> None:
+    assert len(fates.steps("aborted")) == 1
+    assert not fates.has_trace("again")
+    assert fates.answer["kept"] == [0, 0, 0]
+
+
+def test_a_request_is_served_that_is_preempted_between_two_steps(fates: Fates) -> None:
+    assert len(fates.answer["preempted"]["preempted"]) == 4
+    assert not fates.has_trace("preempted")
+
+
+def test_rays_compiled_graph_which_passes_the_worker_by_has_its_steps_too(fates: Fates) -> None:
+    assert list(fates.answer["ray"]) == ["ray"]
+    assert [step["attributes"]["jit.kernels"] for step in fates.steps("ray")] == ["_topk_topp_kernel"]
+
+
+def test_with_a_warm_disk_cache_there_are_loads_and_no_compiles(run: Run, fates: Fates, receiver: Receiver) -> None:
+    """The engine above has filled the cache."""
+    trace, traceparent = parent()
+    tracing = f"http://127.0.0.1:{receiver.grpc_port}"
+    warm = run("one_request", parents={"alone": traceparent}, tracing=tracing)
+    spans = receiver.wait_for(
+        trace, lambda spans: bool(named(spans, "llm_request")) and len(named(spans, "vllm.execute_model")) == 2
     )
-
-    assert len(answer["preempted"]["preempted"]) == 4
-
-    # Ray's compiled graph calls the runner, not the worker; contexts came through a pickle.
-    assert list(answer["ray"]) == ["ray"]
-    assert all("_topk_topp_kernel" in step["attributes"]["jit.kernels"] for step in steps("ray"))
-
-    assert answer["kept"] == [0, 0, 0]
-    assert answer["faults"] == {}
+    assert {span["name"] for span in spans} == {"llm_request", "vllm.execute_model", "jit.load"}
+    (request,) = named(spans, "llm_request")
+    assert request["attributes"]["jit.load.count"] == 3
+    assert request["attributes"]["jit.compile.count"] == 0
+    assert warm["tokens"] == fates.answer["alone"]
+    assert (warm["stats"]["events.load"], warm["stats"]["events.compile"]) == (3, 0)
 
 
 def test_a_platform_that_arms_nothing_is_armed_after_its_warm_up_with_the_other_runner(
