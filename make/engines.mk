@@ -6,7 +6,7 @@ ENGINES := build/engines
 ENGINES_BIN := $(ENGINES)/venv/bin
 ENGINE_RELEASES := vllm==0.20.0 vllm==0.26.0 vllm==0.33.0 sglang==0.5.12 sglang==0.5.23
 
-.PHONY: test-engines test-contract
+.PHONY: test-engines test-contract screenshot-vllm
 test-engines: $(ENGINES)/.vllm $(ENGINES)/.sglang $(ENGINES)/.releases $(ENGINES)/.jitspan ## Run the real vLLM, and SGLang's scheduler, with jitspan installed (8 GB).
 	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400 --basetemp $(ENGINES)/pytest
 
@@ -33,3 +33,6 @@ $(ENGINES)/.releases: tests/engines/releases.py | $(ENGINES)/.vllm
 $(ENGINES)/.jitspan: $(STAMPS)/jitspan $(ENGINES)/.vllm
 	$(ENGINES_BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
 	@touch $@
+
+screenshot-vllm: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/backends $(ENGINES)/.jitspan ## Take the README's picture of vLLM in Jaeger again.
+	$(BIN)/python tools/screenshot_vllm.py

@@ -124,9 +124,15 @@ def requests_of_all_kinds(parents: dict[str, str]) -> dict[str, Any]:
 
 
 def one_request(parents: dict[str, str], tracing: str) -> dict[str, Any]:
-    llm = engine(otlp_traces_endpoint=tracing)
+    llm = engine(otlp_traces_endpoint=tracing, disable_log_stats=False)
     add(llm, "alone", parents["alone"])
     return {"tokens": finish(llm), "stats": jitspan.stats()}
+
+
+def for_a_picture(tracing: str) -> None:
+    llm = engine(otlp_traces_endpoint=tracing, disable_log_stats=False)
+    add(llm, "chat-4711", None, tokens=6, temperature=0.8, top_k=20, top_p=0.9)
+    finish(llm)
 
 
 def by_ray(llm: Any) -> None:
@@ -177,8 +183,12 @@ def a_platform_that_arms_nothing(parents: dict[str, str]) -> dict[str, Any]:
 
 
 class Runner:
+    compiles = False
+
     def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None, dummy_run: bool = False) -> None:
         del scheduler_output, intermediate_tensors, dummy_run
+        if self.compiles:
+            compile_one()
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         del grammar_output
@@ -259,6 +269,32 @@ def the_flag_says(mode: str) -> dict[str, Any]:
     except RuntimeError as error:
         return {"raised": type(error).__name__}
     return {"raised": None}
+
+
+def forked(parent: str) -> dict[str, Any]:
+    """vLLM's default on a GPU: the front end, where the plug-in is loaded, forks the engine core and its workers."""
+    load_plugins()
+    child = os.fork()
+    if child == 0:
+        worker = wrapped(Worker())
+        worker.compile_or_warm_up_model()
+        worker.model_runner.compiles = True
+        worker.model_runner.execute_model(step(["a"], ["a"], [], {"a": {"traceparent": parent}}))
+        worker.model_runner.sample_tokens(None)
+        sys.exit(0)
+    _, status = os.waitpid(child, 0)
+    return {"status": status, "armed": jitspan.is_active(), "compiles": jitspan.stats()["events.compile"]}
+
+
+def a_dummy_run(parent: str) -> dict[str, Any]:
+    """Idle ranks of data parallelism, and profiling, run a step of nobody's; then `sample_tokens` alone."""
+    load_plugins()
+    worker = wrapped(Worker())
+    worker.compile_or_warm_up_model()
+    worker.model_runner.compiles = True
+    worker.model_runner.execute_model(step(["a"], ["a"], [], {"a": {"traceparent": parent}}), None, True)
+    worker.model_runner.sample_tokens(None)
+    return {"stats": jitspan.stats(), "kept": jitspan._vllm_kept()}
 
 
 def no_warm_up() -> dict[str, Any]:

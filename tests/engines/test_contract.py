@@ -36,7 +36,6 @@ READ = {
     "sglang": [
         ("sglang.srt.managers.schedule_batch", "Req", "rid time_stats"),
         ("sglang.srt.managers.schedule_batch", "ScheduleBatch", "reqs"),
-        ("sglang.srt.managers.scheduler", "Scheduler", "cur_batch"),
         ("sglang.srt.observability.req_time_stats", "ReqTimeStatsBase", "trace_ctx"),
         ("sglang.srt.observability.trace", "TraceReqContext", "tracing_enable thread_context root_span_context"),
         ("sglang.srt.observability.trace", "TraceReqContext", "trace_event trace_set_thread_attrs abort"),
@@ -63,6 +62,7 @@ PARAMETERS = {
     "sglang": [
         ("sglang.srt.managers.scheduler", "Scheduler.run_batch", "batch", 1),
         ("sglang.srt.managers.scheduler", "Scheduler.launch_batch_sample_if_needed", "batch_result", 1),
+        ("sglang.srt.managers.scheduler", "Scheduler.launch_batch_sample_if_needed", "cur_batch", 2),
     ],
 }
 

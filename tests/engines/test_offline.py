@@ -109,6 +109,23 @@ def test_without_vllms_warm_up_it_is_not_armed_and_says_so_once(run: Run) -> Non
     assert len([line for line in eager["said"] if "enable_jit_warmup=False" in line]) == 1
 
 
+def test_a_forked_worker_sends_what_its_requests_waited_for(run: Run, receiver: Receiver, tmp_path: Path) -> None:
+    trace, traceparent = parent()
+    ended = run("forked", env={"TRITON_CACHE_DIR": str(tmp_path)}, parent=traceparent)
+    assert ended == {"status": 0, "armed": False, "compiles": 0}
+    spans = receiver.wait_for(trace, lambda spans: bool(named(spans, "vllm.execute_model")))
+    assert {span["name"] for span in spans} == {"vllm.execute_model", "jit.compile"}
+
+
+def test_a_dummy_run_carries_nobody(run: Run, receiver: Receiver, tmp_path: Path) -> None:
+    trace, traceparent = parent()
+    ended = run("a_dummy_run", env={"TRITON_CACHE_DIR": str(tmp_path)}, parent=traceparent)
+    assert ended["stats"]["events.compile"] == 1
+    assert ended["stats"]["requests.stalled"] == 0
+    assert ended["kept"] == [0, 0, 0]
+    assert trace not in receiver.traces
+
+
 POINTS = [point for point in jitspan._engine_points() if point["engine"] == "vllm"]
 
 
