@@ -65,7 +65,7 @@ def main() -> None:
             search = {"service": "vllm", "operation": "llm_request", "tags": stalled}
             (trace,) = wait_until(lambda: jaeger.search(**search), 30, "the request is found by its own span")
             page = cleanup.enter_context(browser())
-            page.set_viewport_size(SIZE | {"height": 900})
+            page.set_viewport_size(SIZE | {"height": 765})
             page.goto(f"{jaeger.url}/trace/{trace['traceID']}")
             page.locator(".span-name").filter(has=page.get_by_text("llm_request", exact=True)).click()
             page.mouse.move(0, 0)
