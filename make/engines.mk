@@ -1,13 +1,14 @@
 # `make test-engines`: the real vLLM, whole, without a GPU, and the source of the releases that we plug into. vLLM takes
-# 8 GB and 3 minutes to install; it has a virtual environment of its own, below build/.
+# 8 GB and 3 minutes to install; it has a virtual environment of its own, below build/. SGLang's wheel is unpacked beside
+# it, without what it requires: vLLM has most of that, and the rest is for GPUs.
 
 ENGINES := build/engines
 ENGINES_BIN := $(ENGINES)/venv/bin
 ENGINE_RELEASES := vllm==0.20.0 vllm==0.26.0 vllm==0.33.0 sglang==0.5.12 sglang==0.5.23
 
-.PHONY: test-engines test-contract
-test-engines: $(ENGINES)/.vllm $(ENGINES)/.releases $(ENGINES)/.jitspan ## Run the real vLLM with jitspan installed (8 GB, 15 minutes).
-	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400
+.PHONY: test-engines test-contract screenshot-vllm
+test-engines: $(ENGINES)/.vllm $(ENGINES)/.sglang $(ENGINES)/.releases $(ENGINES)/.jitspan ## Run the real vLLM, and SGLang's scheduler, with jitspan installed (8 GB).
+	ENGINE_RELEASES=$(ENGINES)/releases $(ENGINES_BIN)/python -m pytest tests/engines --timeout 2400 --basetemp $(ENGINES)/pytest
 
 # Says which place has moved in a release: make test-contract ENGINE_RELEASES="vllm==0.34.0"
 test-contract: $(ENGINES)/.jitspan
@@ -21,6 +22,10 @@ $(ENGINES)/.vllm: requirements/engines.txt | $(STAMPS)/venv
 	$(ENGINES_BIN)/pip install --quiet -r $<
 	@touch $@
 
+$(ENGINES)/.sglang: requirements/engines-sglang.txt | $(ENGINES)/.vllm
+	$(ENGINES_BIN)/pip install --quiet --no-deps --upgrade --target $(ENGINES)/sglang -r $<
+	@touch $@
+
 $(ENGINES)/.releases: tests/engines/releases.py | $(ENGINES)/.vllm
 	$(ENGINES_BIN)/python $< $(ENGINES)/releases $(ENGINE_RELEASES)
 	@touch $@
@@ -28,3 +33,6 @@ $(ENGINES)/.releases: tests/engines/releases.py | $(ENGINES)/.vllm
 $(ENGINES)/.jitspan: $(STAMPS)/jitspan $(ENGINES)/.vllm
 	$(ENGINES_BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
 	@touch $@
+
+screenshot-vllm: $(BUILT)/jaeger build/jaeger-ui/index.html $(STAMPS)/backends $(ENGINES)/.jitspan ## Take the README's picture of vLLM in Jaeger again.
+	$(BIN)/python tools/screenshot_vllm.py

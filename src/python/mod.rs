@@ -48,6 +48,8 @@ pub mod jitspan {
     #[pymodule_export]
     use super::asgi::Middleware;
     #[pymodule_export]
+    use super::engines::vllm::_vllm_kept;
+    #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
     use super::instrumentor::{_start, Instrumentor};

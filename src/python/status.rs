@@ -1,10 +1,12 @@
 //! `jitspan.status()` and `jitspan doctor`: what became of each runtime's hook. Imports no runtime to find out.
 
+use std::path::{Path, PathBuf};
+
 use pyo3::prelude::*;
 use serde::Serialize;
 
 use super::convert::{get, get_text};
-use super::engines::{self, ENGINES, Engine};
+use super::engines::{self, ENGINES, Engine, Point};
 use super::hooks::{self, RUNTIMES, Runtime, State};
 use super::late;
 use crate::config::{Config, Mode, Settings};
@@ -124,13 +126,16 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
 fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
     let metadata = py.import("importlib.metadata").ok()?;
     let version: String = metadata.call_method1("version", (engine.name,)).ok()?.extract().ok()?;
-    let of = |wanted: fn(&engines::State) -> bool| -> Vec<&'static str> {
-        engine.points.iter().filter(|point| wanted(&point.state())).map(|point| point.name).collect()
+    let root = package_folder(py, engine.name);
+    let of = |wanted: &dyn Fn(&Point) -> bool| -> Vec<&'static str> {
+        engine.points.iter().filter(|point| wanted(point)).map(|point| point.name).collect()
     };
-    let (standing, missing) = (
-        of(|state| matches!(state, engines::State::Stands(_))),
-        of(|state| matches!(state, engines::State::Missing(_))),
-    );
+    let standing = of(&|point| matches!(point.state(), engines::State::Stands(_)));
+    let missing = of(&|point| match point.state() {
+        engines::State::Missing(_) => true,
+        engines::State::Waiting => root.as_ref().is_some_and(|root| point.has_no_module(root)),
+        engines::State::Stands(_) => false,
+    });
     let lost: Vec<_> =
         engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
     Some(RuntimeStatus {
@@ -146,6 +151,12 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
         events: 0,
         faults: crate::monitor().map_or(0, |monitor| monitor.stats().faults(engine.name)),
     })
+}
+
+/// Where the package is, without importing it.
+fn package_folder(py: Python<'_>, package: &str) -> Option<PathBuf> {
+    let spec = py.import("importlib.util").ok()?.call_method1("find_spec", (package,)).ok()?;
+    PathBuf::from(get_text(&spec, "origin")?).parent()?.parent().map(Path::to_path_buf)
 }
 
 impl RuntimeStatus {

@@ -24,6 +24,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+ENGINES = Path(os.environ.get("ENGINES", ROOT / "build/engines"))
 BIN = Path(sys.executable).parent
 
 # Seconds, for a machine that has other things to do as well.
@@ -32,6 +33,11 @@ REQUEST = 300
 SPANS = 60
 
 Span = dict[str, Any]
+
+
+def inherited() -> dict[str, str]:
+    """The environment without what would configure tracing."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN"))}
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -184,19 +190,18 @@ class Serve:
     ) -> Iterator[Server]:
         port = free_port()
         log = self.folder / f"serve-{port}.log"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN"))}
-        environment = inherited | {
+        environment = inherited() | {
             "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT / "examples")]),
             "INTERPRETED_GPU": "1",
             "TRITON_CACHE_DIR": str(triton_cache),
-            "VLLM_CACHE_ROOT": str(self.folder / "vllm"),
+            "VLLM_CACHE_ROOT": str(ENGINES / "vllm-cache"),
             "VLLM_NO_USAGE_STATS": "1",
             "HF_HUB_OFFLINE": "1",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.receiver.http_port}",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         command = [BIN / "vllm", "serve", self.model, "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--max-model-len", "2048", "--max-num-seqs", "16", "--max-num-batched-tokens", "512"]
+        command += ["--max-model-len", "2048", "--max-num-seqs", "16", "--max-num-batched-tokens", "128"]
         command += ["--kv-cache-memory-bytes", str(256 << 20), *flags]
         if tracing:
             command += ["--otlp-traces-endpoint", f"http://127.0.0.1:{self.receiver.grpc_port}"]

@@ -44,10 +44,45 @@ READ = {
     ],
 }
 
+# Parameters that we take by position where they are not given by name: place, parameter, position (`self` counts).
+# A release may lack the parameter, but not have another one in its place.
+PARAMETERS = {
+    "vllm": [
+        ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner.execute_model", "scheduler_output", 1),
+        ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "scheduler_output", 1),
+        ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "dummy_run", 3),
+        ("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output", "model_runner_output", 2),
+        ("vllm.v1.engine.input_processor", "InputProcessor.__init__", "vllm_config", 1),
+        ("vllm.v1.engine.input_processor", "InputProcessor.assign_request_id", "request", -1),
+        ("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing", "engine_core_output", 1),
+        ("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing", "req_state", 2),
+        ("vllm.tracing", "instrument_manual", "span_name", 0),
+        ("vllm.tracing", "instrument_manual", "attributes", 3),
+    ],
+    "sglang": [
+        ("sglang.srt.managers.scheduler", "Scheduler.run_batch", "batch", 1),
+        ("sglang.srt.managers.scheduler", "Scheduler.launch_batch_sample_if_needed", "batch_result", 1),
+        ("sglang.srt.managers.scheduler", "Scheduler.launch_batch_sample_if_needed", "cur_batch", 2),
+    ],
+}
+
+# Classes on whose objects we put an attribute of our own, which pickles with the rest.
+OPEN = {
+    "vllm": [
+        ("vllm.v1.core.sched.output", "SchedulerOutput"),
+        ("vllm.v1.outputs", "ModelRunnerOutput"),
+        ("vllm.v1.outputs", "AsyncModelRunnerOutput"),
+    ],
+    "sglang": [],
+}
+
 # Places that a release does not have, and that are not needed there. Everything else that is missing is a failure.
 NOT_IN = {
     # vLLM's monitor came after it: warm-up's end is known by `vllm.warm_up` alone.
     "vllm-0.20.0": {"vllm.arm", "vllm.jit_event"},
+    # Its monitor has no error mode yet.
+    "vllm-0.22.1": {"vllm.jit_event"},
+    "vllm-0.24.0": {"vllm.jit_event"},
 }
 
 
@@ -107,6 +142,53 @@ def test_every_place_that_we_stand_at_is_there(release: Path) -> None:
         if not any(is_there(release, name, path) for name, path in point["places"])
     }
     assert set(moved) == NOT_IN.get(release.name, set()), moved
+
+
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)
+def test_a_method_that_many_classes_have_is_known_in_all_of_them(release: Path) -> None:
+    """Points with `*`: each module that defines the method is one of the point's places."""
+    for point in jitspan._engine_points():
+        known = {name for name, path in point["places"] if path.startswith("*.")}
+        for method in {path.removeprefix("*.") for _, path in point["places"] if path.startswith("*.")}:
+            files = [file for file in release.rglob("*.py") if f"def {method}(" in file.read_text()]
+            names = {".".join(file.relative_to(release).with_suffix("").parts) for file in files}
+            assert names <= known, f"{point['point']} does not know {names - known}"
+
+
+def function(release: Path, name: str, path: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    tree = module(release, name)
+    owner, _, member = path.rpartition(".")
+    scopes = [tree] if not owner else [node for node in classes(tree) if node.name == owner] if tree else []
+    found = (node for scope in scopes if scope for node in ast.walk(scope))
+    return next(
+        (node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == member),
+        None,
+    )
+
+
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)
+def test_every_parameter_is_where_we_take_it_from(release: Path) -> None:
+    engine = release.name.partition("-")[0]
+    moved = []
+    for name, path, parameter, position in PARAMETERS[engine]:
+        node = function(release, name, path)
+        if node is None:
+            continue  # told by the test of places
+        names = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+        if parameter in names and names.index(parameter) != position % len(names):
+            moved.append(f"{name}.{path}: {parameter} in {names}")
+        if parameter not in names and len(names) > abs(position) and parameter != "dummy_run":
+            moved.append(f"{name}.{path}: no {parameter} in {names}")
+    assert moved == []
+
+
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)
+def test_classes_that_carry_our_attribute_have_no_slots(release: Path) -> None:
+    for name, owner in OPEN[release.name.partition("-")[0]]:
+        (node,) = (node for node in classes(module(release, name)) if node.name == owner)
+        assert not [base for base in node.bases if "Struct" in ast.unparse(base)], owner
+        assert "slots=True" not in " ".join(map(ast.unparse, node.decorator_list)), owner
+        assert "__slots__" not in members(node), owner
 
 
 @pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,16 @@ LORA = ("--enable-lora", "--max-lora-rank", "8")
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, triton_cache: Path, model: Path) -> Iterator[Server]:
-    with serve(*LORA, "--lora-modules", f"tiny={model}/adapter", triton_cache=triton_cache) as running:
+def earlier(receiver: Receiver) -> set[str]:
+    """Traces of other tests' engines."""
+    return set(receiver.traces)
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, model: Path, earlier: set[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    del earlier  # asked for before the start
+    cold = tmp_path_factory.mktemp("triton")
+    with serve(*LORA, "--lora-modules", f"tiny={model}/adapter", triton_cache=cold) as running:
         yield running
 
 
@@ -127,6 +137,32 @@ def test_a_batch_puts_the_compile_on_each_of_its_requests_and_on_no_other(server
     assert [span["name"] for span in finished(receiver, alone)] == ["llm_request"]
 
 
+def test_sixteen_at_once_each_have_the_compiles_of_their_own_steps(server: Server, receiver: Receiver) -> None:
+    answers = server.ask_together(16, max_tokens=2, temperature=0.8, top_k=20, top_p=0.9)
+    stalled = []
+    for answer in answers:
+        stalled += named(finished(receiver, answer), "vllm.execute_model")
+    assert "_topk_topp_kernel" in kernels(stalled)
+    assert max(step["attributes"].get("jit.batch.size", 1) for step in stalled) > 3
+    for start in {step["start_unix_nano"] for step in stalled}:
+        steps = [step for step in stalled if step["start_unix_nano"] == start]
+        assert {step["attributes"].get("jit.batch.size", 1) for step in steps} == {len(steps)}
+
+
+def test_a_request_that_comes_while_another_one_compiles_is_not_charged(server: Server, receiver: Receiver) -> None:
+    with ThreadPoolExecutor() as pool:
+        # A prompt that keeps the step busy before its sampling compiles; nobody has asked for top-k alone yet.
+        first = pool.submit(server.ask, prompt="w5 " * 100, max_tokens=1, temperature=0.8, top_k=20)
+        time.sleep(0.5)
+        second = pool.submit(server.ask, max_tokens=1)
+        stalled, waited = first.result(), second.result()
+    (step,) = named(finished(receiver, stalled), "vllm.execute_model")
+    assert "_topk_topp_kernel" in step["attributes"]["jit.kernels"]
+    assert [span["name"] for span in finished(receiver, waited)] == ["llm_request"]
+    (request,) = finished(receiver, waited)
+    assert request["start_unix_nano"] < step["end_unix_nano"]  # it was there
+
+
 def test_an_adapter_compiles_its_kernels_for_its_request(server: Server, receiver: Receiver) -> None:
     spans = finished(receiver, server.ask(model="tiny", prompt="w5 " * 16, max_tokens=2))
     assert {"_lora_shrink_kernel", "_lora_expand_kernel"} <= kernels(named(spans, "vllm.execute_model"))
@@ -139,29 +175,11 @@ def test_vllms_own_monitor_goes_on_logging(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_no_compile_is_on_a_trace_that_nobody_sent(receiver: Receiver) -> None:
+def test_no_compile_is_on_a_trace_that_nobody_sent(receiver: Receiver, earlier: set[str]) -> None:
     """Warm-up is counted only; the trace of vLLM's start has none of it."""
-    for spans in receiver.traces.values():
-        if not named(spans, "llm_request"):
+    for trace, spans in receiver.traces.items():
+        if trace not in earlier and not named(spans, "llm_request"):
             assert not named(spans, "jit.compile"), [span["name"] for span in spans]
-
-
-def test_with_a_warm_disk_cache_there_are_loads_also_where_vllms_own_tracing_is_off(
-    server: Server, serve: Serve, receiver: Receiver, triton_cache: Path
-) -> None:
-    """The module's server has filled the cache, and has ended: there is memory for one."""
-    server.stop()
-    with serve(triton_cache=triton_cache, tracing=False) as warm:
-        answer = warm.ask()
-        spans = receiver.wait_for(answer.trace_id, lambda spans: "reduce_segments" in kernels_of_steps(spans))
-    assert {span["name"] for span in spans} == {"vllm.execute_model", "jit.load"}
-    steps = named(spans, "vllm.execute_model")
-    assert {step["parent_span_id"] for step in steps} == {answer.span_id}
-    assert all(step["attributes"]["jit.compile.count"] == 0 for step in steps)
-
-
-def kernels_of_steps(spans: list[Span]) -> set[str]:
-    return kernels(named(spans, "vllm.execute_model"))
 
 
 def test_with_two_ranks_the_request_has_the_events_of_both(
@@ -184,8 +202,9 @@ def test_error_mode_delivers_the_failed_span_of_every_rank_before_the_engine_die
 ) -> None:
     server.stop()
     flags = ("--tensor-parallel-size", "2", "--jit-monitor-mode", "error")
-    # Nothing is exported in the background for a minute: what arrives was flushed.
-    with serve(*flags, triton_cache=tmp_path, env={"OTEL_BSP_SCHEDULE_DELAY": "60000"}) as pair:
+    # Nothing is exported in the background for a minute: what arrives was flushed. vLLM's own tracing is off, so that
+    # only we have heard of the traceparent.
+    with serve(*flags, triton_cache=tmp_path, tracing=False, env={"OTEL_BSP_SCHEDULE_DELAY": "60000"}) as pair:
         answer = pair.ask()
         assert answer.status == 500
         spans = receiver.wait_for(answer.trace_id, lambda spans: len(named(spans, "vllm.execute_model")) == 2)

@@ -4,6 +4,7 @@
 pub mod sglang;
 pub mod vllm;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::lock::Mutex;
@@ -49,6 +50,8 @@ pub struct Point {
     pub reached: Reached,
     /// What we do there.
     watch: Watch,
+    /// A variable of its module. Where that is missing the release does not need the point.
+    needed_with: Option<&'static str>,
     state: Mutex<State>,
 }
 
@@ -80,7 +83,23 @@ impl Point {
         reached: Reached,
         watch: Watch,
     ) -> Self {
-        Point { name, without, places, reached, watch, state: Mutex::new(State::Waiting) }
+        Point { name, without, places, reached, watch, needed_with: None, state: Mutex::new(State::Waiting) }
+    }
+
+    const fn only_where_there_is(mut self, variable: &'static str) -> Self {
+        self.needed_with = Some(variable);
+        self
+    }
+
+    /// Whether a release whose packages lie in `root` has none of its modules. What is reached through an object may
+    /// stand elsewhere.
+    pub fn has_no_module(&self, root: &Path) -> bool {
+        let is_there = |module: &str| {
+            let path = root.join(module.replace('.', "/"));
+            path.with_extension("py").is_file() || path.join("__init__.py").is_file()
+        };
+        let needed = self.reached == Reached::Import && self.needed_with.is_none();
+        needed && !self.places.iter().any(|(module, _)| is_there(module))
     }
 
     /// What became of it in this process.
@@ -99,6 +118,9 @@ impl Point {
     /// Stands at one of its places, now that the module is there.
     fn stand(&self, standings: &'static Standings, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
         let py = module.py();
+        if self.needed_with.is_some_and(|variable| !module.hasattr(variable).unwrap_or(true)) {
+            return Ok(());
+        }
         let place = format!("{}.{path}", convert::get_text(module, "__name__").unwrap_or_default());
         let (owners, name) = match path.rsplit_once('.') {
             Some(("*", name)) => (own_classes(module, name)?, name),

@@ -30,7 +30,7 @@ const SCHEDULER: &str = "sglang.srt.managers.scheduler";
 /// SGLang's points.
 pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), &POINTS);
 
-static POINTS: [Point; 2] = [
+static POINTS: [Point; 3] = [
     Point::new(
         "sglang.arm",
         "jitspan is armed by jitspan.activate() only",
@@ -44,6 +44,13 @@ static POINTS: [Point; 2] = [
         &[(SCHEDULER, "Scheduler.run_batch")],
         Reached::Object,
         run_batch,
+    ),
+    Point::new(
+        "sglang.sample",
+        "a compile in sampling that waits for a grammar is not put on a request's trace",
+        &[(SCHEDULER, "Scheduler.launch_batch_sample_if_needed")],
+        Reached::Object,
+        sample,
     ),
 ];
 
@@ -126,8 +133,25 @@ fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After
 
 /// `Scheduler.run_batch(batch, ...)`: a step, with all that it launches.
 fn run_batch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    let Some(batch) = call.arg(1).or_else(|| call.keyword("batch")) else { return Ok(None) };
-    let Some(requests) = get(&batch, "reqs").filter(|requests| requests.len().unwrap_or(0) > 0) else {
+    let batch = call.arg(1).or_else(|| call.keyword("batch"));
+    batch.map_or(Ok(None), |batch| step(py, call, &batch))
+}
+
+/// `Scheduler.launch_batch_sample_if_needed(batch_result, cur_batch)`: the second half of a step whose requests are bound
+/// to a grammar. Up to 0.5.15 the batch is in `scheduler.cur_batch`.
+fn sample(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let result = call.arg(1).or_else(|| call.keyword("batch_result"));
+    if result.and_then(|result| get(&result, "delay_sample_func")).is_none() {
+        return Ok(None);
+    }
+    let batch = call.arg(2).or_else(|| call.keyword("cur_batch"));
+    let batch = batch.or_else(|| get(&call.arg(0)?, "cur_batch"));
+    batch.map_or(Ok(None), |batch| step(py, call, &batch))
+}
+
+/// A scope for the requests of `batch` while the call runs.
+fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResult<Option<After>> {
+    let Some(requests) = get(batch, "reqs").filter(|requests| requests.len().unwrap_or(0) > 0) else {
         return Ok(None);
     };
     let rank = call.arg(0).and_then(|scheduler| rank(&scheduler));

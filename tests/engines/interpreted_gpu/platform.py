@@ -1,5 +1,6 @@
 """vLLM's platform for CPUs, with a GPU's choices wherever they decide which Triton kernels run."""
 
+import os
 from typing import Any
 
 from vllm.platforms.cpu import CpuPlatform
@@ -14,7 +15,7 @@ class InterpretedPlatform(CpuPlatform):
         executor = parallel.distributed_executor_backend
         super().check_and_update_config(vllm_config)
         parallel.distributed_executor_backend = executor  # CPUs have "mp" for "uni"
-        parallel.worker_cls = "interpreted_gpu.worker.InterpretedWorker"
+        parallel.worker_cls = os.environ.get("INTERPRETED_WORKER", "interpreted_gpu.worker.InterpretedWorker")
         if not vllm_config.cache_config.user_specified_block_size:
             vllm_config.cache_config.block_size = 16
         vllm_config.compilation_config.mode = CompilationMode.NONE  # Inductor would write C++ for a CPU

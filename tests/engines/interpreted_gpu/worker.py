@@ -54,3 +54,10 @@ class InterpretedWorker(CPUWorker):
 
     def compile_or_warm_up_model(self) -> Any:
         return Worker.compile_or_warm_up_model(self)
+
+
+class UnmonitoredWorker(InterpretedWorker):
+    """As on a platform that does not know of vLLM's `jit_monitor`: its warm-up ends, and nobody is told."""
+
+    def compile_or_warm_up_model(self) -> Any:
+        return CPUWorker.compile_or_warm_up_model(self)

@@ -1,5 +1,6 @@
 //! When vLLM's warm-up is over, and what its own monitor then refuses.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -36,6 +37,10 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let warm_up = kernels.and_then(|kernels| get(&kernels, "enable_jit_warmup"));
         if warm_up.is_some_and(|flag| !flag.is_truthy().unwrap_or(true)) {
             // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice.
+            static SAID: AtomicBool = AtomicBool::new(false);
+            if SAID.swap(true, Ordering::Relaxed) {
+                return Ok(None);
+            }
             let text = "not armed: vLLM runs with enable_jit_warmup=False, so kernels compile as requests come";
             report::log(py, "info", text);
             return Ok(None);

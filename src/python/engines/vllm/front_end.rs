@@ -62,13 +62,17 @@ pub fn headers_came(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
 /// `InputProcessor.assign_request_id(request)`: the request is complete, and is sent next.
 pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.args.iter().last().or_else(|| call.keyword("request")) else { return Ok(None) };
-    let known = get(&request, "trace_headers");
-    if known.is_some_and(|headers| headers.contains(TRACEPARENT).unwrap_or(false)) {
-        return Ok(None);
-    }
-    let came = headers_variable(py)?.call_method0("get")?;
-    if !came.is_none() {
-        request.setattr("trace_headers", came)?;
+    let known = get(&request, "trace_headers").filter(|headers| headers.contains(TRACEPARENT).unwrap_or(false));
+    let is_known = known.is_some();
+    let came = match known {
+        Some(known) => known,
+        None => headers_variable(py)?.call_method0("get")?,
+    };
+    // One that cannot be read is none: vLLM's span and ours would become roots of two traces.
+    if !came.is_none() && request_of(Some(&came), Attributes::new()).parent.is_some() {
+        if !is_known {
+            request.setattr("trace_headers", came)?;
+        }
     } else if gives_contexts() && ENDPOINT.lock().is_some() {
         let headers = PyDict::new(py);
         headers.set_item(TRACEPARENT, new_parent())?;

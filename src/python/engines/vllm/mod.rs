@@ -40,7 +40,9 @@ static POINTS: [Point; 14] = [
         &[("vllm.utils.jit_monitor", "_handle_jit_event"), ("vllm.triton_utils.jit_monitor", "_handle_jit_event")],
         Import,
         arming::refused,
-    ),
+    )
+    // Before 0.25 vLLM's monitor has no error mode: it refuses nothing.
+    .only_where_there_is("_mode"),
     Point::new(
         "vllm.worker",
         "no compile is put on a request's trace",
@@ -103,10 +105,14 @@ static POINTS: [Point; 14] = [
         "vllm.trace_headers",
         "a traceparent is seen only where vLLM's own tracing is on",
         &[
+            // Up to 0.24; 0.26 to 0.30; from 0.32 on.
             ("vllm.entrypoints.openai.engine.serving", "*._get_trace_headers"),
-            ("vllm.entrypoints.openai.generative_scoring.serving", "*._get_trace_headers"),
-            ("vllm.entrypoints.pooling.base.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.generate.base.serving", "*._get_trace_headers"),
             ("vllm.entrypoints.serve.engine.serving", "*._get_trace_headers"),
+            // The same once more, for endpoints of their own.
+            ("vllm.entrypoints.openai.generative_scoring.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.generate.generative_scoring.serving", "*._get_trace_headers"),
+            ("vllm.entrypoints.pooling.base.serving", "*._get_trace_headers"),
         ],
         Import,
         front_end::headers_came,
@@ -147,6 +153,14 @@ pub fn register(py: Python<'_>) {
     if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
         ENGINE.stand(py);
     }
+}
+
+/// What is kept of requests in this process, for the test that nothing is kept for ever: contexts, steps between their
+/// halves, stalls that wait for their request's end.
+#[pyfunction]
+pub fn _vllm_kept() -> (usize, usize, usize) {
+    let (contexts, halfway) = worker::kept();
+    (contexts, halfway, scheduler::kept())
 }
 
 /// Where vLLM sends its own spans (`--otlp-traces-endpoint`).

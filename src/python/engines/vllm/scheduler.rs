@@ -5,18 +5,24 @@ use crate::lock::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::stalls::{KEY, Stalled};
+use super::stalls::{self, KEY, Stalled};
 use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::convert::{get, get_text};
 use crate::python::intercept::{After, Call, Outcome};
 
 static STALLED: Mutex<Option<Stalled>> = Mutex::new(None);
 
+/// Requests whose stalls are kept.
+pub fn kept() -> usize {
+    STALLED.lock().as_ref().map_or(0, Stalled::len)
+}
+
 /// `Scheduler.schedule()`: puts the headers of requests that are new in this step on the step.
 pub fn scheduled(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(scheduler) = call.arg(0).map(Bound::unbind) else { return Ok(None) };
     Ok(Some(Box::new(move |py, outcome| {
         let Ok(output) = outcome else { return Ok(None) };
+        forget_finished(output)?;
         let Some(new) = get(output, "scheduled_new_reqs").filter(|new| new.len().unwrap_or(0) > 0) else {
             return Ok(None);
         };
@@ -34,6 +40,19 @@ pub fn scheduled(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         }
         Ok(None)
     })))
+}
+
+/// A request that was aborted has no last output to carry its stalls, and its id may come again.
+fn forget_finished(output: &Bound<'_, PyAny>) -> PyResult<()> {
+    if STALLED.lock().as_ref().is_none_or(Stalled::is_empty) {
+        return Ok(());
+    }
+    let Some(finished) = get(output, "finished_req_ids") else { return Ok(()) };
+    for request in finished.try_iter()? {
+        let request = request?.extract::<String>()?;
+        STALLED.lock().as_mut().and_then(|stalled| stalled.take(&request));
+    }
+    Ok(())
 }
 
 /// Of the headers, those that name the parent.
@@ -55,7 +74,13 @@ pub fn updated(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
         None => None,
     };
     if let Some(sent) = sent.and_then(|sent| sent.extract::<String>().ok()) {
-        STALLED.lock().get_or_insert_default().add(&sent);
+        // A request may have been aborted while its step ran.
+        let requests = call.arg(0).and_then(|scheduler| get(&scheduler, "requests"));
+        let is_there = |id: &str| requests.as_ref().is_none_or(|requests| requests.contains(id).unwrap_or(true));
+        let sent = stalls::Sent::read(&sent).map(|sent| sent.only(is_there));
+        if let Some(sent) = sent {
+            STALLED.lock().get_or_insert_default().add(sent);
+        }
     }
     if STALLED.lock().as_ref().is_none_or(Stalled::is_empty) {
         return Ok(None);

@@ -44,6 +44,28 @@ fn of_event(event: &CompileEvent) -> Json {
     })
 }
 
+/// The stalls of one step, as a worker sent them.
+pub struct Sent {
+    requests: Vec<String>,
+    stalls: Vec<Arc<Json>>,
+}
+
+impl Sent {
+    /// Reads what [`of_step`] wrote.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut sent: Json = serde_json::from_str(text).ok()?;
+        let Json::Array(stalls) = sent["stalls"].take() else { return None };
+        let requests = sent["requests"].as_array()?.iter().filter_map(Json::as_str).map(str::to_owned).collect();
+        Some(Sent { requests, stalls: stalls.into_iter().map(Arc::new).collect() })
+    }
+
+    /// Without the requests that are not wanted.
+    pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
+        self.requests.retain(|request| wanted(request));
+        self
+    }
+}
+
 /// Stalls by request, in the scheduler's process, until the request is finished.
 #[derive(Default)]
 pub struct Stalled {
@@ -53,16 +75,13 @@ pub struct Stalled {
 
 impl Stalled {
     /// Adds what a worker sent with a step's output.
-    pub fn add(&mut self, text: &str) {
-        let Ok(mut sent) = serde_json::from_str::<Json>(text) else { return };
-        let Json::Array(stalls) = sent["stalls"].take() else { return };
-        let stalls: Vec<Arc<Json>> = stalls.into_iter().map(Arc::new).collect();
-        for request in sent["requests"].as_array().into_iter().flatten().filter_map(Json::as_str) {
-            if !self.requests.contains_key(request) {
-                self.oldest.push_back(request.to_owned());
+    pub fn add(&mut self, sent: Sent) {
+        for request in sent.requests {
+            if !self.requests.contains_key(&request) {
+                self.oldest.push_back(request.clone());
             }
-            let known = self.requests.entry(request.to_owned()).or_default();
-            known.extend(stalls.iter().take(STALLS_KEPT.saturating_sub(known.len())).cloned());
+            let known = self.requests.entry(request).or_default();
+            known.extend(sent.stalls.iter().take(STALLS_KEPT.saturating_sub(known.len())).cloned());
         }
         while self.oldest.len() > REQUESTS_KEPT {
             if let Some(oldest) = self.oldest.pop_front() {
@@ -77,6 +96,11 @@ impl Stalled {
         self.oldest.retain(|other| other != request);
         let stalls: Vec<Json> = stalls.iter().enumerate().map(|(at, stall)| shortened(at, stall)).collect();
         Some(Json::Array(stalls).to_string())
+    }
+
+    /// How many requests are known.
+    pub fn len(&self) -> usize {
+        self.requests.len()
     }
 
     /// Whether no request is known.

@@ -38,6 +38,11 @@ const UNKNOWN: i64 = -1;
 /// Contexts kept; only a scheduler that never says what is finished could reach it.
 const CONTEXTS_KEPT: usize = 1 << 16;
 
+/// Contexts, and steps between their halves.
+pub fn kept() -> (usize, usize) {
+    (CONTEXTS.lock().as_ref().map_or(0, HashMap::len), HALFWAY.lock().len())
+}
+
 /// `WorkerWrapperBase.init_device` and `.initialize_from_config`: worker and runner are there, of whatever class.
 pub fn made(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(wrapper) = call.arg(0).map(Bound::unbind) else { return Ok(None) };
@@ -222,8 +227,11 @@ impl Step for Scheduled {
     }
 }
 
-/// vLLM adds eight random characters to the id that the caller knows.
+/// vLLM adds eight random characters to the id that the caller knows, unless it is told not to.
 fn external_id(id: &str) -> &str {
+    if std::env::var("VLLM_DISABLE_REQUEST_ID_RANDOMIZATION").is_ok_and(|said| said != "0") {
+        return id;
+    }
     match id.rsplit_once('-') {
         Some((external, random)) if random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             external
