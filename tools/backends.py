@@ -248,6 +248,13 @@ class Prometheus(Program):
         ]
         super().__init__("prometheus", command, folder, {}, self.port)
 
+    def _is_ready(self) -> bool:
+        # It listens before it has read its configuration, and answers 503 until then.
+        try:
+            return super()._is_ready() and bool(get_text(f"{self.url}/-/ready"))
+        except urllib.error.HTTPError:
+            return False
+
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
