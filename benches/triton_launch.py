@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from pathlib import Path
 
@@ -57,21 +58,48 @@ def median_and_spread(values: list[float]) -> str:
     return f"{middle:.0f} (quartiles {first:.0f} to {last:.0f})"
 
 
-def compare(batch: Callable[[], None], batches: int) -> dict[bool, list[float]]:
-    """CPU time in ns of each batch, without jitspan and with it armed."""
+@contextmanager
+def idle_hooks() -> Iterator[None]:
+    """Triton builds what it tells its hooks only if there is a hook: hooks that do nothing show what that costs."""
+    import triton
+
+    knobs = getattr(triton, "knobs", None)
+    if knobs is None:
+        function = triton.runtime.jit.JITFunction
+        slots = [(function, "cache_hook"), (function, "compiled_hook")]
+    else:
+        runtime, compilation = knobs.runtime, knobs.compilation
+        slots = [(runtime, "jit_cache_hook"), (runtime, "jit_post_compile_hook"), (compilation, "listener")]
+    slots = [(owner, name) for owner, name in slots if hasattr(owner, name)]
+    for owner, name in slots:
+        setattr(owner, name, lambda **_told: None)
+    yield
+    for owner, name in slots:
+        setattr(owner, name, None)
+
+
+@contextmanager
+def armed() -> Iterator[None]:
     import jitspan
 
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for index in range(2 * batches):
-        armed = index % 2 == 1
-        if armed:
-            jitspan.activate()
-        batch()  # Python adapts itself to what it runs; not counted.
-        began = time.process_time_ns()
-        batch()
-        times[armed].append(time.process_time_ns() - began)
-        if armed:
-            jitspan.deactivate()
+    jitspan.activate()
+    yield
+    jitspan.deactivate()
+
+
+MODES = {"not installed": nullcontext, "hooks that do nothing": idle_hooks, "armed": armed}
+
+
+def compare(batch: Callable[[], None], modes: Iterable[str], clock: Callable[[], int]) -> dict[str, list[float]]:
+    """CPU time in ns of each batch, in each mode in turn."""
+    times: dict[str, list[float]] = {mode: [] for mode in modes}
+    for _ in range(BATCHES):
+        for mode in times:
+            with MODES[mode]():
+                batch()  # Python adapts itself to what it runs; not counted.
+                began = clock()
+                batch()
+                times[mode].append(clock() - began)
     return times
 
 
@@ -88,13 +116,11 @@ def measure() -> None:
         for _ in range(LAUNCHES):
             scale[(1,)](x, 128, BLOCK=128)
 
-    times = compare(launches, BATCHES)
-    per_launch = {armed: [time / LAUNCHES for time in found] for armed, found in times.items()}
-    ratio = statistics.median(per_launch[True]) / statistics.median(per_launch[False])
     print(f"triton {triton.__version__}")
-    print(f"launch, not installed: {median_and_spread(per_launch[False])} ns of CPU")
-    print(f"launch, armed:         {median_and_spread(per_launch[True])} ns of CPU")
-    print(f"ratio:                 {ratio:.3f}")
+    times = compare(launches, ["not installed", "armed"], time.process_time_ns)
+    for mode, found in times.items():
+        print(f"launch, {mode}: {median_and_spread([time / LAUNCHES for time in found])} ns of CPU")
+    print(f"ratio: {statistics.median(times['armed']) / statistics.median(times['not installed']):.3f}")
 
     caches = getattr(scale, "device_caches" if hasattr(scale, "device_caches") else "cache")
 
@@ -104,12 +130,15 @@ def measure() -> None:
             caches.clear()
             scale[(1,)](x, 128, BLOCK=128)
 
-    times = compare(loads, BATCHES)
-    per_load = {armed: [time / LOADS / 1000 for time in found] for armed, found in times.items()}
-    share = statistics.median(per_load[True]) - statistics.median(per_load[False])
-    print(f"load, not installed:   {median_and_spread(per_load[False])} us of CPU")
-    print(f"load, armed:           {median_and_spread(per_load[True])} us of CPU")
-    print(f"of a compile of 40 ms: {share / 1e6 / COMPILE_SECONDS:.2%} ({share:.0f} us)")
+    for name, clock in (("the launching thread", time.thread_time_ns), ("all threads", time.process_time_ns)):
+        times = compare(loads, MODES, clock)
+        print(f"load, CPU of {name}:")
+        loaded = {mode: [time / LOADS / 1000 for time in found] for mode, found in times.items()}
+        for mode, found in loaded.items():
+            print(f"  {mode}: {median_and_spread(found)} us")
+        without, idle, ours = (statistics.median(found) for found in loaded.values())
+        for what, share in (("Triton's, for any hook", idle - without), ("ours", ours - idle), ("sum", ours - without)):
+            print(f"  of a compile of 40 ms, {what}: {share / 1e6 / COMPILE_SECONDS:.2%} ({share:.0f} us)")
 
 
 def launch_for_callgrind(armed: bool) -> None:

@@ -73,6 +73,11 @@ impl Attributes {
         self.set(key, value.into());
     }
 
+    /// Sets a text that is part of the program.
+    pub fn word(&mut self, key: impl Into<Cow<'static, str>>, value: &'static str) {
+        self.set(key, Value::Text(Cow::Borrowed(value)));
+    }
+
     /// Sets a text that may be unknown.
     pub fn optional(&mut self, key: &'static str, value: Option<&str>) {
         if let Some(value) = value {
@@ -163,6 +168,8 @@ fn size(value: &Value) -> usize {
 
 fn shorten(value: &mut Value, length: usize) {
     match value {
+        // A text has no more characters than bytes.
+        Value::Text(text) if text.len() <= length => {}
         Value::Text(text) => {
             if let Some((at, _)) = text.char_indices().nth(length) {
                 *text = Cow::Owned(text[..at].to_owned());
@@ -175,6 +182,9 @@ fn shorten(value: &mut Value, length: usize) {
 
 /// At most `length` characters of a text, with an ellipsis where it was cut.
 pub fn bounded(text: &str, length: usize) -> Cow<'_, str> {
+    if text.len() <= length {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(length) {
         None => Cow::Borrowed(text),
         Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),

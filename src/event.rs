@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::attribute::{Attributes, bounded};
+use crate::attribute::{Attributes, Value, bounded};
 use crate::semconv::{attribute as key, event as name};
 
 /// Nanoseconds since the Unix epoch, as OTLP counts time.
@@ -243,7 +243,7 @@ impl CompileEvent {
     /// The attributes of the span event, of the compile's own span and of the log-based event.
     pub fn attributes(&self) -> Attributes {
         let mut to = Attributes::new();
-        to.text(key::RUNTIME, &*self.runtime);
+        to.set(key::RUNTIME, Value::Text(self.runtime.clone()));
         to.optional(key::RUNTIME_VERSION, self.runtime_version.as_deref());
         to.text(key::KERNEL_NAME, &*self.kernel.name);
         to.optional(key::KERNEL_MODULE, self.kernel.module.as_deref());
@@ -256,8 +256,10 @@ impl CompileEvent {
             to.int(key::CODE_LINE_NUMBER, i64::from(line));
         }
         to.double(key::DURATION, self.duration.as_secs_f64());
-        to.text(key::CACHE_RESULT, self.cache.as_str());
-        to.optional(key::CAUSE, self.cause.map(Cause::as_str));
+        to.word(key::CACHE_RESULT, self.cache.as_str());
+        if let Some(cause) = self.cause {
+            to.word(key::CAUSE, cause.as_str());
+        }
         if !self.changes.is_empty() {
             to.text(key::CHANGES, self.changes.join("; "));
         }

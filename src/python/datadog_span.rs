@@ -15,8 +15,8 @@ use pyo3::types::PyString;
 
 use super::convert::{self, get};
 use super::guard::guard;
-use super::otel_span::{imported, mapping};
-use super::provider_flush;
+use super::otel_span::mapping;
+use super::{imports, provider_flush};
 use crate::attribute::{Attributes, Value};
 use crate::event::{CompileEvent, Failure};
 use crate::semconv::attribute;
@@ -26,7 +26,7 @@ const PLACE: &str = "datadog_span";
 
 /// ddtrace's own current span, if the program has imported ddtrace.
 pub fn current(py: Python<'_>) -> Option<DatadogSpan> {
-    let span = get(&imported(py, "ddtrace")?, "tracer")?.call_method0("current_span").ok()?;
+    let span = get(&imports::loaded(py, "ddtrace")?, "tracer")?.call_method0("current_span").ok()?;
     DatadogSpan::new(&span).filter(LiveSpan::is_recording)
 }
 
@@ -118,7 +118,7 @@ impl LiveSpan for DatadogSpan {
 
     fn flush(&self, _timeout: Duration) -> Option<Receiver<()>> {
         Python::try_attach(|py| {
-            let flush = get(&imported(py, "ddtrace")?, "tracer")?.getattr("flush").ok()?.unbind();
+            let flush = get(&imports::loaded(py, "ddtrace")?, "tracer")?.getattr("flush").ok()?.unbind();
             provider_flush::start(py, move |py| flush.call0(py).map(drop))
         })
         .flatten()

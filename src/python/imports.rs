@@ -6,6 +6,8 @@
 //! import of what is there takes no lock.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
 
 /// What some event needs.
 const MODULES: [&str; 7] = ["atexit", "functools", "inspect", "logging", "threading", "traceback", "types"];
@@ -17,7 +19,20 @@ pub fn prepare(py: Python<'_>) {
     }
 }
 
+/// `sys.modules`. Read each time: a program may put another mapping there.
+pub fn modules(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    static SYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let sys = SYS.get_or_try_init(py, || py.import("sys").map(Bound::unbind)).ok()?;
+    sys.bind(py).getattr(pyo3::intern!(py, "modules")).ok()
+}
+
 /// A module, if it is there. Imports nothing, and so never fails twice over the same missing one.
 pub fn loaded<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
-    py.import("sys").ok()?.getattr("modules").ok()?.get_item(name).ok().filter(|module| !module.is_none())
+    let modules = modules(py)?;
+    // A dictionary is asked without an exception for what is missing, as nearly everything is that is asked for.
+    let module = match modules.cast::<PyDict>() {
+        Ok(modules) => modules.get_item(name).ok().flatten(),
+        Err(_) => modules.get_item(name).ok(),
+    };
+    module.filter(|module| !module.is_none())
 }

@@ -17,6 +17,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::convert::get;
 use super::guard::guard;
+use super::imports;
 use crate::lock::Mutex;
 
 /// What runs when a module has been imported, or imported again (`importlib.reload`).
@@ -43,7 +44,7 @@ pub fn when_imported(py: Python<'_>, module: &'static str, run: Imported) {
         Some(module) => {
             guard(py, "late.run", || run(&module));
         }
-        None if in_modules(py, module).is_some() => {
+        None if imports::loaded(py, module).is_some() => {
             HALFWAY.lock().push(module);
             ANY_HALFWAY.store(true, Ordering::Relaxed);
         }
@@ -62,7 +63,7 @@ pub fn catch_up(py: Python<'_>) {
         match imported(py, name) {
             Some(module) => run_all(name, &module),
             // Not there at all: its import failed, and the next one goes through the finder.
-            None if in_modules(py, name).is_some() => HALFWAY.lock().push(name),
+            None if imports::loaded(py, name).is_some() => HALFWAY.lock().push(name),
             None => {}
         }
     }
@@ -95,15 +96,10 @@ pub fn forget(py: Python<'_>, module: &str) {
 
 /// The module, if its import has ended. While its code still runs, it is in `sys.modules` already.
 pub fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
-    let module = in_modules(py, name)?;
+    let module = imports::loaded(py, name)?;
     let initializing = get(&module, "__spec__").and_then(|spec| get(&spec, "_initializing"));
     let initializing = initializing.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
     (!initializing).then_some(module)
-}
-
-fn in_modules<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
-    let modules = py.import("sys").ok()?.getattr("modules").ok()?;
-    modules.get_item(name).ok().filter(|module| !module.is_none())
 }
 
 fn watch(py: Python<'_>) -> PyResult<()> {

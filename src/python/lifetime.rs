@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
-use super::resource;
+use super::{imports, resource};
 use crate::process;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
@@ -31,11 +31,9 @@ pub fn watch_exit(py: Python<'_>) {
 fn register(py: Python<'_>) -> PyResult<()> {
     let leave = wrap_pyfunction!(leave, py)?;
     py.import("atexit")?.call_method1("register", (&leave,))?;
-    let modules = py.import("sys")?.getattr("modules")?;
-    let in_child = modules
-        .get_item("multiprocessing.process")
-        .and_then(|module| module.call_method0("parent_process"))
-        .is_ok_and(|parent| !parent.is_none());
+    let in_child = imports::loaded(py, "multiprocessing.process")
+        .and_then(|module| module.call_method0("parent_process").ok())
+        .is_some_and(|parent| !parent.is_none());
     if in_child {
         let options = pyo3::types::PyDict::new(py);
         options.set_item("exitpriority", 10)?;

@@ -85,7 +85,7 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
         Kind::Compile | Kind::Autotune => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }
-        Kind::Load => report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting)),
+        Kind::Load => report::debug(py, || crate::monitor::describe(&recorded.event, recorded.waiting)),
     }
 }
 

@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 use super::convert::{self, get};
 use super::datadog_span::{self, DatadogSpan};
 use super::guard::guard;
-use super::{UnexpectedCompileError, local_root, provider_flush};
+use super::{UnexpectedCompileError, imports, local_root, provider_flush};
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure};
 use crate::monitor::Place;
@@ -42,15 +42,9 @@ pub fn place(py: Python<'_>) -> PyResult<Place> {
     Ok(current.as_ref().and_then(context).map_or(Place::Nobody, Place::Under))
 }
 
-/// A module, if the program has imported it.
-pub fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
-    let modules = py.import("sys").ok()?.getattr("modules").ok()?;
-    convert::item(&modules, name)
-}
-
 fn current(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // While another thread is importing it, the module is there and its functions are not.
-    imported(py, API)?.call_method0("get_current_span").ok().filter(|span| !span.is_none())
+    imports::loaded(py, API)?.call_method0("get_current_span").ok().filter(|span| !span.is_none())
 }
 
 /// Whether a span of opentelemetry-python takes anything.
@@ -136,7 +130,7 @@ impl LiveSpan for OtelSpan {
             // `start_as_current_span` will record the raised error once more, if nobody catches it inside the span.
             let error = UnexpectedCompileError::new_err(failure.message.clone());
             span.call_method1("record_exception", (error.value(py),))?;
-            let Some(api) = imported(py, API) else { return Ok(()) };
+            let Some(api) = imports::loaded(py, API) else { return Ok(()) };
             let status = api.getattr("Status")?.call1((api.getattr("StatusCode")?.getattr("ERROR")?, &failure.message));
             span.call_method1("set_status", (status?,)).map(drop)
         });
@@ -158,7 +152,7 @@ fn provider<'py>(span: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // `_span_processor`: SDK 1.0 to 1.45. logfire keeps the SDK's span in `span`.
     let own = get(span, "_span_processor").or_else(|| get(&get(span, "span")?, "_span_processor"));
     // Not `get_tracer_provider()`: with OTEL_PYTHON_TRACER_PROVIDER set and no provider yet, it would load one.
-    own.or_else(|| get(&imported(span.py(), API)?, "_TRACER_PROVIDER"))
+    own.or_else(|| get(&imports::loaded(span.py(), API)?, "_TRACER_PROVIDER"))
 }
 
 /// What attributes are in Python.

@@ -17,10 +17,20 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
     // Not the guard: it would come here again.
-    let _ = py
-        .import("logging")
-        .and_then(|logging| logging.call_method1("getLogger", ("jitspan",)))
-        .and_then(|logger| logger.call_method1(level, ("%s", message)));
+    let _ = logger(py).and_then(|logger| logger.call_method1(level, ("%s", message)));
+}
+
+/// Logs what few read: the message is not even made for nobody.
+pub fn debug(py: Python<'_>, message: impl FnOnce() -> String) {
+    const DEBUG: i32 = 10;
+    let enabled = logger(py).and_then(|logger| logger.call_method1("isEnabledFor", (DEBUG,))?.is_truthy());
+    if enabled.unwrap_or(false) {
+        log(py, "debug", &message());
+    }
+}
+
+fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("logging")?.call_method1("getLogger", ("jitspan",))
 }
 
 /// Says that a part of ours failed. The server goes on.

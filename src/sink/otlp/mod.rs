@@ -11,6 +11,7 @@ mod model;
 mod pipe;
 #[cfg(not(jitspan_loom))]
 mod transport;
+mod wire;
 mod worker;
 
 use std::sync::Arc;
@@ -58,8 +59,9 @@ impl OtlpSink {
 
 impl Sink for OtlpSink {
     fn export(&self, spans: Vec<Span>) {
+        let mut shared = encode::SharedEvents::default();
         for span in spans {
-            self.0.offer(|| encode::span(&span));
+            self.0.offer(|| encode::span(&span, &mut shared));
         }
     }
 

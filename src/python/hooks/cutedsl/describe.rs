@@ -8,9 +8,9 @@ use super::known::Specialization;
 use crate::attribute::bounded;
 use crate::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::lock::Mutex;
-use crate::python::convert::{get, get_text, item, text as plain_text, type_name};
-use crate::python::here;
+use crate::python::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::intercept::Call;
+use crate::python::{here, imports};
 
 /// The name on the wire.
 pub const RUNTIME: &str = "cutedsl";
@@ -141,8 +141,7 @@ fn version(py: Python<'_>) -> Option<String> {
     static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
     VERSION
         .get_or_init(py, || {
-            let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok()?;
-            item(&modules, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
+            imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
                 let metadata = py.import("importlib.metadata").ok()?;
                 metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
             })

@@ -19,10 +19,10 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::describe;
 use crate::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::monitor::Pending;
-use crate::python::convert::{get, item};
+use crate::python::convert::get;
 use crate::python::guard::guard;
 use crate::python::intercept::{After, Call, Interceptor, Standings};
-use crate::python::operation;
+use crate::python::{imports, operation};
 
 /// A tuning that is going on in this thread.
 struct Tune {
@@ -280,9 +280,7 @@ fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// Whether the listener will be called: the slot is ours. Where somebody has taken it since, we do without.
 fn listener_stands(py: Python<'_>) -> bool {
-    let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok();
-    let knobs = modules.and_then(|modules| item(&modules, "triton.knobs"));
-    let slot = knobs.and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
+    let slot = imports::loaded(py, "triton.knobs").and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
     slot.and_then(|slot| slot.cast_into::<Interceptor>().ok()).is_some_and(|slot| slot.get().stands(LISTENER))
 }
 

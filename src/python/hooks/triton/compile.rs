@@ -20,7 +20,7 @@ use crate::monitor::Pending;
 use crate::python::convert::{get, item};
 use crate::python::guard::guard;
 use crate::python::intercept::{After, Call, Outcome, Standings};
-use crate::python::operation;
+use crate::python::{imports, operation};
 
 /// Between the hook before and the hook after.
 struct Entry {
@@ -225,10 +225,7 @@ fn take(which: impl Fn(&Entry) -> bool) -> Option<Entry> {
 /// Whether Triton compiles in the threads of a pool (`AsyncCompileMode`, from 3.5): then one thread has several
 /// launches open.
 fn is_asynchronous(py: Python<'_>) -> bool {
-    let modules = py.import("sys").and_then(|sys| sys.getattr("modules"));
-    let Some(module) = modules.ok().and_then(|modules| item(&modules, "triton.runtime._async_compile")) else {
-        return false;
-    };
+    let Some(module) = imports::loaded(py, "triton.runtime._async_compile") else { return false };
     let mode = get(&module, "active_mode").and_then(|variable| variable.call_method0("get").ok());
     mode.is_some_and(|mode| !mode.is_none())
 }

@@ -1,5 +1,7 @@
 //! Triton's objects in words. Every attribute is optional: what is missing, or raises, is left out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
@@ -7,7 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use crate::attribute::bounded;
 use crate::event::{CompileEvent, Detail, Kernel};
 use crate::python::convert::{get, get_text, item, text};
-use crate::python::imports;
+use crate::python::{here, imports};
 
 static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
 
@@ -129,7 +131,7 @@ pub fn specialization(call: &Bound<'_, PyDict>) -> String {
 /// Adds version, options, thread and, in verbose mode, everything else known.
 pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
     event.runtime_version = VERSION.get(py).cloned().flatten();
-    event.thread = thread(py);
+    event.thread = here::thread(py);
     let payload = call.and_then(|call| item(call, "compile"));
     if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {
         event.options = options(payload);
@@ -168,7 +170,7 @@ fn detail(
         signature: signature.map(|signature| pairs(&signature, &names)),
         constexprs: constants.map(|constants| pairs(&constants, &names)),
         key: call.and_then(|call| item(call, "key")).map(|key| text(&key)),
-        stack: stack(py),
+        stack: here::stack(py),
     }
 }
 
@@ -188,27 +190,18 @@ fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
     }
 }
 
-/// The Python stack of the launch, innermost last, without frames of the runtime's own below it.
-fn stack(py: Python<'_>) -> Option<String> {
-    let frames = py.import("traceback").ok()?.call_method0("format_stack").ok()?;
-    let frames: Vec<String> = frames.extract().ok()?;
-    Some(frames.concat())
-}
-
-fn thread(py: Python<'_>) -> Option<(i64, String)> {
-    let threading = py.import("threading").ok()?;
-    let id = threading.call_method0("get_native_id").ok()?.extract().ok()?;
-    Some((id, get_text(&threading.call_method0("current_thread").ok()?, "name")?))
-}
-
 /// Whether the next compile is the process's first: `triton_key()` then hashes the whole installation, 0.4 to 1 s,
 /// once. It is a cached function, and its cache says whether it has run.
 pub fn first_in_process(py: Python<'_>) -> bool {
-    ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
-        let modules = py.import("sys").and_then(|sys| sys.getattr("modules"));
-        let module = modules.ok().and_then(|modules| item(&modules, module));
-        let key = module.and_then(|module| get(&module, "triton_key"));
+    static BEHIND: AtomicBool = AtomicBool::new(false);
+    if BEHIND.load(Ordering::Relaxed) {
+        return false;
+    }
+    let first = ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
+        let key = imports::loaded(py, module).and_then(|module| get(&module, "triton_key"));
         let info = key.and_then(|key| key.call_method0("cache_info").ok());
         info.and_then(|info| get(&info, "currsize")?.extract::<u64>().ok()) == Some(0)
-    })
+    });
+    BEHIND.store(!first, Ordering::Relaxed);
+    first
 }

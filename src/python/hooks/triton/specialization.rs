@@ -60,10 +60,11 @@ const CACHED_READ: usize = 256;
 /// A function that cannot be referred to weakly.
 pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> {
     let py = asked.function.py();
-    let new = read(asked.source, asked.function, asked.options, asked.kernel, &option_names(asked));
+    let names = option_names(asked);
+    let new = read(asked.source, asked.function, asked.options, asked.kernel, &names);
     let weak = PyWeakrefReference::new(asked.function)?;
     let mut known = recall(&weak);
-    let cached = read_cached(asked, &known);
+    let cached = read_cached(asked, &known, &names);
     known.extend(cached.iter().cloned());
     known.retain(|known| known.since.is_none_or(|since| since <= asked.began));
     let elsewhere = asked.device.is_some_and(|device| is_on_another_device(asked.function, device, asked.key));
@@ -129,11 +130,10 @@ fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
 }
 
 /// Specializations in the cache of this device that were not read yet, the oldest first.
-fn read_cached(asked: &Asked<'_, '_>, known: &[Known]) -> Vec<Known> {
+fn read_cached(asked: &Asked<'_, '_>, known: &[Known], names: &[Bound<'_, PyString>]) -> Vec<Known> {
     // Asked with `get_item`, which does not call `__missing__`: that would make a cache.
     let cache = asked.device.zip(caches(asked.function)).and_then(|(device, caches)| caches.get_item(device).ok()?);
     let Some(kernels) = cache.and_then(kernels) else { return Vec::new() };
-    let names = option_names(asked);
     // A copy of the items: another thread may add to the cache.
     let items = kernels.items();
     let mut read_ones = Vec::new();
@@ -147,7 +147,7 @@ fn read_cached(asked: &Asked<'_, '_>, known: &[Known]) -> Vec<Known> {
         // Its dictionary, not its attributes: those of a kernel that is still being compiled (AsyncCompileMode) wait.
         let Some(own) = get(&kernel, "__dict__") else { continue };
         let Some(source) = item(&own, "src") else { continue };
-        let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), &names));
+        let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), names));
         read_ones.push(Known { key, specialization, since: None });
     }
     read_ones.reverse();
@@ -167,15 +167,17 @@ fn is_on_another_device(function: &Bound<'_, PyAny>, device: &Bound<'_, PyAny>, 
 
 /// Options that can be compared: plain ones. They stand again in a finished kernel's metadata, lists among them as
 /// something else.
-fn option_names(asked: &Asked<'_, '_>) -> Vec<String> {
+fn option_names<'py>(asked: &Asked<'_, 'py>) -> Vec<Bound<'py, PyString>> {
     match asked.options {
         Some(options) => {
             let options = options.items();
             let pairs = options.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok());
-            pairs.filter(|(_, value)| is_plain(value)).map(|(name, _)| text(&name)).collect()
+            pairs.filter(|(_, value)| is_plain(value)).filter_map(|(name, _)| name.cast_into().ok()).collect()
         }
         None => {
-            ["num_warps", "num_ctas", "num_stages", "maxnreg", "enable_fp_fusion", "debug"].map(str::to_owned).into()
+            let py = asked.function.py();
+            let usual = ["num_warps", "num_ctas", "num_stages", "maxnreg", "enable_fp_fusion", "debug"];
+            usual.map(|name| PyString::intern(py, name)).into()
         }
     }
 }
@@ -193,18 +195,19 @@ fn read(
     function: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
     kernel: Option<&Bound<'_, PyAny>>,
-    option_names: &[String],
+    option_names: &[Bound<'_, PyString>],
 ) -> Specialization {
     // From the finished kernel if there is one: a compile may set other values than it was asked for.
     let metadata = kernel.and_then(|kernel| item(&get(kernel, "__dict__")?, "metadata"));
-    let option = |name: &String| {
+    let option = |name: &Bound<'_, PyString>| {
         let value = match &metadata {
-            Some(metadata) => metadata.getattr(name.as_str()).ok(),
+            Some(metadata) => metadata.getattr(name).ok(),
             None => options.and_then(|options| options.get_item(name).ok().flatten()),
         }?;
+        let name = text(name);
         // `debug` is None or False, by who asked: the same thing.
         let said = if name == "debug" && value.is_none() { "False".to_owned() } else { text(&value) };
-        is_plain(&value).then(|| (name.clone(), said))
+        is_plain(&value).then_some((name, said))
     };
     let options = option_names.iter().filter_map(option).collect();
     Specialization { arguments: Reader::new(source, function).arguments(), options }
