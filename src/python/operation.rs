@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::guard::{fault, guard};
-use super::{UnexpectedCompileError, convert, lifetime, otel_span, report, scope};
+use super::{UnexpectedCompileError, convert, engines, lifetime, otel_span, report, scope};
 use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
 
@@ -76,6 +76,7 @@ pub fn finish(
 fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
     let timeout = monitor.config().flush_timeout;
     py.detach(|| monitor.flush_with(recorded.live.as_ref(), timeout));
+    engines::wait_for_other_ranks(py);
     UnexpectedCompileError::new_err(error.message.clone())
 }
 

@@ -37,7 +37,7 @@ def fork(order: dict[str, Any]) -> int:
     if child == 0:
         try:
             run(order)
-        except BaseException:
+        except Exception:
             traceback.print_exc()
             sys.exit(1)
         sys.exit(0)  # through `atexit`: what is queued is sent

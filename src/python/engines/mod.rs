@@ -6,6 +6,7 @@ pub mod vllm;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lock::Mutex;
 use pyo3::prelude::*;
@@ -190,6 +191,16 @@ fn switched_on(py: Python<'_>, engine: &str) -> bool {
         }))
     });
     prepared.unwrap_or(false)
+}
+
+/// In error mode, before what is raised reaches the engine: the other ranks compile the same kernel, and may be at it
+/// still. vLLM kills them as soon as one has failed, and their spans with them.
+pub fn wait_for_other_ranks(py: Python<'_>) {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    let Some(monitor) = crate::monitor() else { return };
+    if vllm::has_other_ranks() && !ONCE.swap(true, Ordering::Relaxed) {
+        py.detach(|| std::thread::sleep(monitor.config().flush_timeout));
+    }
 }
 
 /// Entry point of the group `vllm.general_plugins`.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::config::{Mode, Settings};
 use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::convert::{get, get_text};
+use crate::python::engines::wait_for_other_ranks;
 use crate::python::intercept::{After, Call};
 use crate::python::{arming, late, operation, report, scope};
 
@@ -88,6 +89,7 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         monitor.fail(&scope, &Failure { error_type: "RuntimeError".to_owned(), message });
         py.detach(|| monitor.flush(monitor.config().flush_timeout));
     }
+    wait_for_other_ranks(py);
     Ok(None)
 }
 

@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use super::Reached::{Import, Object};
 use super::{Engine, Point};
 use crate::python::convert::{get, get_text};
+pub use worker::has_other_ranks;
 
 /// vLLM's points.
 pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);

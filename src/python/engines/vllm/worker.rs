@@ -33,10 +33,17 @@ struct Running {
 
 static RANK: AtomicI64 = AtomicI64::new(UNKNOWN);
 static DATA_PARALLEL_RANK: AtomicI64 = AtomicI64::new(UNKNOWN);
+/// Ranks of the worker's engine.
+static RANKS: AtomicI64 = AtomicI64::new(UNKNOWN);
 const UNKNOWN: i64 = -1;
 
 /// Contexts kept; only a scheduler that never says what is finished could reach it.
 const CONTEXTS_KEPT: usize = 1 << 16;
+
+/// Whether other workers run the same steps.
+pub fn has_other_ranks() -> bool {
+    RANKS.load(Ordering::Relaxed) > 1
+}
 
 /// Contexts, and steps between their halves.
 pub fn kept() -> (usize, usize) {
@@ -69,6 +76,9 @@ fn remember_ranks(worker: &Bound<'_, PyAny>, parallel: Option<&Bound<'_, PyAny>>
     let number = |any: Option<Bound<'_, PyAny>>| any.and_then(|any| any.extract::<i64>().ok());
     if let Some(rank) = number(get(worker, "rank")) {
         RANK.store(rank, Ordering::Relaxed);
+    }
+    if let Some(ranks) = number(parallel.and_then(|parallel| get(parallel, "world_size"))) {
+        RANKS.store(ranks, Ordering::Relaxed);
     }
     let engines = number(parallel.and_then(|parallel| get(parallel, "data_parallel_size")));
     if engines.is_some_and(|engines| engines > 1)
