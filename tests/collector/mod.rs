@@ -210,12 +210,16 @@ pub struct Exporter {
 
 impl Exporter {
     pub fn new(environment: &[(&str, &str)]) -> Self {
+        Self::batched(environment, batch())
+    }
+
+    pub fn batched(environment: &[(&str, &str)], batch: Batch) -> Self {
         let lookup =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
         let endpoint = Endpoint::resolve(Signal::Traces, &Variables::new(&lookup)).unwrap();
         let stats = Arc::new(Stats::default());
         let resource = Arc::new(SharedResource::new(Resource::default(), &[]));
-        let sink = OtlpSink::spans(endpoint, batch(), resource, Arc::clone(&stats));
+        let sink = OtlpSink::spans(endpoint, batch, resource, Arc::clone(&stats));
         Exporter { sink, stats }
     }
 

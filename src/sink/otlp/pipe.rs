@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::encode::{self, MESSAGE_BYTES};
 use super::spawn;
@@ -70,16 +70,10 @@ impl Pipe {
             ledger.too_large
         } else if !self.load.hold(record.len(), batch.queue_bytes) {
             ledger.queue_full
-        } else if let Err(error) = sender.send(Command::Export(record)) {
-            if let Command::Export(record) = error.0 {
-                self.load.let_go(record.len());
-            }
-            ledger.shutdown
-        } else if self.load.is_abandoned() {
-            // The thread has given up, and reads no more.
-            ledger.shutdown
-        } else {
+        } else if self.send(&sender, record) {
             return;
+        } else {
+            ledger.shutdown
         };
         // If a shutdown took the place away meanwhile, it has counted this record as well.
         if self.load.settle(1) {
@@ -87,11 +81,26 @@ impl Pipe {
         }
     }
 
+    /// Gives a record to the thread. False: it reads no more.
+    fn send(&self, sender: &mpsc::UnboundedSender<Command>, record: Vec<u8>) -> bool {
+        let size = record.len();
+        let is_full = self.load.gather(self.plan.batch.size);
+        if sender.send(Command::Export(record)).is_err() {
+            self.load.let_go(size);
+            return false;
+        }
+        if is_full {
+            self.load.wake();
+        }
+        // One that has given up has not ended yet, maybe.
+        !self.load.is_abandoned()
+    }
+
     /// Asks the thread, if there is one, to deal with all it has.
     pub fn flush(&self) -> Flushing {
         // The lock is not held while somebody waits: a signal handler may flush while another thread does.
         match &*self.thread.lock() {
-            Thread::Running(sender) => ask(sender, Command::Flush),
+            Thread::Running(sender) => self.ask(sender, Command::Flush),
             Thread::NotStarted | Thread::Closed => Flushing::done(),
         }
     }
@@ -99,7 +108,7 @@ impl Pipe {
     /// The same, and ends the thread. A record that comes later does not start it again.
     pub fn shutdown(&self) -> Flushing {
         match std::mem::replace(&mut *self.thread.lock(), Thread::Closed) {
-            Thread::Running(sender) => ask(&sender, Command::Shutdown),
+            Thread::Running(sender) => self.ask(&sender, Command::Shutdown),
             Thread::NotStarted | Thread::Closed => Flushing::done(),
         }
     }
@@ -108,6 +117,18 @@ impl Pipe {
     pub fn abandon(&self) {
         let left = self.load.take_all();
         self.plan.stats.add(self.plan.ledger.shutdown, left);
+    }
+
+    fn ask(
+        &self,
+        sender: &mpsc::UnboundedSender<Command>,
+        command: impl FnOnce(SyncSender<()>) -> Command,
+    ) -> Flushing {
+        let (done, wait) = sync_channel(1);
+        // A thread that is gone has dropped `done`; whoever waits sees that at once.
+        let _ = sender.send(command(done));
+        self.load.wake();
+        Flushing::until(wait)
     }
 
     /// Records that wait, those in the thread's hands included.
@@ -136,11 +157,12 @@ impl Pipe {
     }
 }
 
-fn ask(sender: &mpsc::UnboundedSender<Command>, command: impl FnOnce(SyncSender<()>) -> Command) -> Flushing {
-    let (done, wait) = sync_channel(1);
-    // A thread that is gone has dropped `done`; whoever waits sees that at once.
-    let _ = sender.send(command(done));
-    Flushing::until(wait)
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // The thread sees that the channel has ended only when it looks.
+        *self.thread.lock() = Thread::Closed;
+        self.load.wake();
+    }
 }
 
 /// What waits: in the queue and in the thread's hands. The unbounded channel is bounded by these counts.
@@ -148,6 +170,11 @@ fn ask(sender: &mpsc::UnboundedSender<Command>, command: impl FnOnce(SyncSender<
 pub struct Load {
     records: AtomicUsize,
     bytes: AtomicUsize,
+    /// Records that are in no message yet.
+    gathering: AtomicUsize,
+    /// For the thread, while it waits for more records: a full batch, or a command. It is not woken by each record, in
+    /// the thread that launches kernels.
+    awake: Notify,
     /// The collector does not take this signal, and is not bothered with it until then.
     refusing_until: Mutex<Option<Instant>>,
     /// A shutdown ran out of time: the thread is to end, and to count nothing more.
@@ -163,6 +190,26 @@ impl Load {
     fn hold(&self, size: usize, bound: usize) -> bool {
         let free = |bytes: usize| (bytes + size <= bound).then_some(bytes + size);
         self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok()
+    }
+
+    /// Counts one more record. True: with it there are enough for a message.
+    fn gather(&self, enough: usize) -> bool {
+        self.gathering.fetch_add(1, Ordering::AcqRel) + 1 == enough
+    }
+
+    /// So many went into a message.
+    pub fn gathered(&self, count: usize) {
+        let less = |records: usize| Some(records.saturating_sub(count));
+        let _ = self.gathering.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    fn wake(&self) {
+        self.awake.notify_one();
+    }
+
+    /// Until there may be something to do at once.
+    pub async fn woken(&self) {
+        self.awake.notified().await;
     }
 
     /// Gives bytes back.

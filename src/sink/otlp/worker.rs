@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::Runtime;
 use super::answer::Answer;
@@ -97,28 +98,31 @@ impl Worker {
 
     /// Waits until there is something to do. False: the pipe is gone.
     async fn gather(&mut self) -> bool {
-        let mut deadline: Option<tokio::time::Instant> = None;
-        while self.pending.len() < self.plan.batch.size && !self.ending {
-            if !self.pending.is_empty() {
-                deadline = deadline.or(Some(tokio::time::Instant::now() + self.plan.batch.delay));
-            }
-            let command = match deadline {
-                None => self.commands.recv().await,
-                Some(at) => match tokio::time::timeout_at(at, self.commands.recv()).await {
-                    Ok(command) => command,
-                    Err(_) => return true,
-                },
-            };
-            match command {
-                None => return false,
-                Some(command) => {
-                    if self.take(command) {
-                        return true;
+        if !self.pending.is_empty() {
+            return true;
+        }
+        let Some(first) = self.commands.recv().await else { return false };
+        if self.take(first) {
+            return true;
+        }
+        let deadline = tokio::time::Instant::now() + self.plan.batch.delay;
+        loop {
+            while self.pending.len() < self.plan.batch.size {
+                match self.commands.try_recv() {
+                    Ok(command) => {
+                        if self.take(command) {
+                            return true;
+                        }
                     }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return false,
                 }
             }
+            let is_full = self.pending.len() >= self.plan.batch.size;
+            if is_full || tokio::time::timeout_at(deadline, self.load.woken()).await.is_err() {
+                return true;
+            }
         }
-        true
     }
 
     /// Takes one command. True: send now.
@@ -165,6 +169,7 @@ impl Worker {
             bytes += more;
             records.extend(self.pending.pop_front());
         }
+        self.load.gathered(records.len());
         records
     }
 
