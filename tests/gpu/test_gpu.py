@@ -139,7 +139,11 @@ def test_error_mode_raises_and_the_kernel_runs_afterwards(run):
     assert brief(events["refused"]) == [("jit.compile", "scale", "BLOCK: 128 -> 512 (constexpr)")]
 
 
-@pytest.mark.parametrize("pool", ["1", "4"], ids=["in process", "in a pool of processes"])
+# Of what Inductor's pool of processes compiles, nothing of Triton's runs in the process that waits (torch 2.11).
+IN_A_POOL = pytest.param("4", id="in a pool of processes", marks=pytest.mark.xfail(reason="not seen", strict=True))
+
+
+@pytest.mark.parametrize("pool", [pytest.param("1", id="in process"), IN_A_POOL])
 @pytest.mark.parametrize("hook", ["0", "1"], ids=["hook not called", "hook called"])
 def test_inductor(run, pool, hook):
     """torch.compile for a new dtype, after arming: each kernel that it made, once."""
@@ -177,7 +181,6 @@ def test_inductor(run, pool, hook):
     )
     assert correct
     assert list(events) == ["compiled"]
-    print(brief(events["compiled"]), [found.get("jit.duration") for _, found in events["compiled"]], made)
     assert sorted(kernel for _, kernel, _ in brief(events["compiled"])) == made
 
 
