@@ -139,8 +139,8 @@ def test_error_mode_raises_and_the_kernel_runs_afterwards(run):
     assert brief(events["refused"]) == [("jit.compile", "scale", "BLOCK: 128 -> 512 (constexpr)")]
 
 
-# Of what Inductor's pool of processes compiles, nothing of Triton's runs in the process that waits (torch 2.11).
-IN_A_POOL = pytest.param("4", id="in a pool of processes", marks=pytest.mark.xfail(reason="not seen", strict=True))
+NOT_SEEN = "nothing of Triton's runs in the process that waits for Inductor's pool of processes (torch 2.11)"
+IN_A_POOL = pytest.param("4", id="in a pool of processes", marks=pytest.mark.xfail(reason=NOT_SEEN, strict=True))
 
 
 @pytest.mark.parametrize("pool", [pytest.param("1", id="in process"), IN_A_POOL])

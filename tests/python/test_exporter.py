@@ -280,15 +280,23 @@ for timeout in (-1, float("nan"), float("inf"), 1e300):
     assert len(receiver.spans) == 1
 
 
-def test_leaving_twice_and_being_used_after_it_breaks_nothing(scripts, receiver):
-    stats = scripts.run(
-        PRELUDE
-        + """
+# A process that has recorded something, and what it has registered for its end.
+AT_EXIT = (
+    PRELUDE
+    + """
 import atexit
 registered = []
 register, atexit.register = atexit.register, registered.append
 jitspan.activate()
 kernel.launch("a")
+"""
+)
+
+
+def test_leaving_twice_and_being_used_after_it_breaks_nothing(scripts, receiver):
+    stats = scripts.run(
+        AT_EXIT
+        + """
 leave, *_ = registered
 leave()
 leave()
@@ -304,13 +312,8 @@ print(json.dumps(jitspan.stats()))
 
 def test_who_activates_again_after_the_shutdown_means_it(scripts, receiver):
     stats = scripts.run(
-        PRELUDE
+        AT_EXIT
         + """
-import atexit
-registered = []
-register, atexit.register = atexit.register, registered.append
-jitspan.activate()
-kernel.launch("a")
 registered[0]()
 jitspan.deactivate()
 jitspan.activate()

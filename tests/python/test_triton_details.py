@@ -77,18 +77,21 @@ LAUNCHER = """
 """
 
 
-def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
-    found = spans(
-        LAUNCHER
-        + """
+LAUNCHER_BUILT = (
+    LAUNCHER
+    + """
     built_before = False
     if not has_launcher:
         sys.exit()
     jitspan.activate()
     with jitspan.request(name="served"):
         add[(1,)](X, 128, BLOCK=128)
-    """
-    )
+"""
+)
+
+
+def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
+    found = spans(LAUNCHER_BUILT)
     if not found:
         pytest.skip("this version builds no launcher")
     event = only_event(found)
@@ -103,15 +106,7 @@ def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
 
 def test_the_histogram_counts_a_compile_once_with_the_launcher_that_came_after_it(spans):
     found = spans(
-        LAUNCHER
-        + """
-    built_before = False
-    if not has_launcher:
-        sys.exit()
-    jitspan.activate()
-    with jitspan.request(name="served"):
-        add[(1,)](X, 128, BLOCK=128)
-    """,
+        LAUNCHER_BUILT,
         OTEL_METRICS_EXPORTER="console",
     )
     if not found:
