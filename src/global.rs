@@ -9,12 +9,13 @@ use crate::concurrency::{AtomicPtr, Ordering, shared};
 use crate::config::{Config, Events};
 use crate::event::CompileEvent;
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, Sinks, UnexpectedCompile};
+use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
 use crate::resource::{Foreign, SharedResource};
 use crate::semconv::resource::SERVICE_INSTANCE_ID;
 use crate::sink::console::ConsoleSink;
 use crate::sink::otlp::{OtlpSink, metrics};
+use crate::sinks::Sinks;
 use crate::source::{Source, System};
 use crate::stats::Stats;
 

@@ -40,6 +40,7 @@ pub mod resource;
 pub mod scope;
 pub mod semconv;
 pub mod sink;
+pub mod sinks;
 pub mod source;
 pub mod span;
 pub mod stats;

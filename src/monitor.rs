@@ -14,11 +14,11 @@ use crate::live::{Live, LiveScopes};
 use crate::log::{LogEvent, Severity};
 use crate::metrics::Metrics;
 use crate::scope::{Operation, Scope, Stall, WeakScope};
-use crate::sink::otlp::metrics;
-use crate::sink::{Flushing, LiveSpan, Sink, deadline};
+use crate::sink::{LiveSpan, deadline};
+use crate::sinks::Sinks;
 use crate::source::Source;
 use crate::span::Span;
-use crate::stats::{Counter, Ledger, Stats};
+use crate::stats::{Counter, Stats};
 
 /// An unexpected compile in error mode. Its spans have been marked as failed; flush, then raise it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,25 +87,6 @@ pub struct Recorded {
     pub live: Option<Live>,
 }
 
-/// Where everything goes.
-#[derive(Default)]
-pub struct Sinks {
-    /// Spans. None at all: exporting is switched off.
-    pub spans: Vec<Box<dyn Sink>>,
-    /// Log-based events.
-    pub logs: Vec<Box<dyn Sink>>,
-    /// What the stalls come to.
-    pub metrics: Arc<Metrics>,
-    /// Sends that.
-    pub metrics_exporter: Option<metrics::Exporter>,
-}
-
-impl From<Vec<Box<dyn Sink>>> for Sinks {
-    fn from(spans: Vec<Box<dyn Sink>>) -> Self {
-        Sinks { spans, ..Sinks::default() }
-    }
-}
-
 /// Decides: are we armed, what mode, who is in scope, which sink gets it.
 pub struct Monitor {
     config: Arc<Config>,
@@ -142,12 +123,12 @@ impl Monitor {
 
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
-        self.sinks.spans.iter().map(|sink| sink.queued()).sum()
+        self.sinks.queued()
     }
 
     /// Log-based events that wait for the exporter.
     pub fn queued_logs(&self) -> usize {
-        self.sinks.logs.iter().map(|sink| sink.queued()).sum()
+        self.sinks.queued_logs()
     }
 
     /// What the stalls so far come to.
@@ -327,7 +308,7 @@ impl Monitor {
     /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
     /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let flushed = wait_for_all(self.each_sink(|sink| sink.flush(), metrics::Exporter::flush), timeout);
+        let flushed = self.sinks.flush(timeout);
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
@@ -353,20 +334,7 @@ impl Monitor {
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        let flushed = wait_for_all(self.each_sink(|sink| sink.shutdown(), metrics::Exporter::shutdown), timeout);
-        if !flushed {
-            self.sinks.spans.iter().chain(&self.sinks.logs).for_each(|sink| sink.abandon());
-        }
-        flushed
-    }
-
-    fn each_sink(
-        &self,
-        begin: impl Fn(&dyn Sink) -> Flushing,
-        begin_metrics: impl Fn(&metrics::Exporter) -> Flushing,
-    ) -> Vec<Flushing> {
-        let begun = self.sinks.spans.iter().chain(&self.sinks.logs).map(|sink| begin(&**sink));
-        begun.chain(self.sinks.metrics_exporter.as_ref().map(begin_metrics)).collect()
+        self.sinks.shutdown(timeout)
     }
 
     fn export(&self, mut spans: Vec<Span>) {
@@ -376,15 +344,7 @@ impl Monitor {
         if self.config.events == Events::Log {
             spans.iter_mut().for_each(Span::without_jit_events);
         }
-        match self.sinks.spans.split_last() {
-            None => self.disabled(&Ledger::SPANS, spans.len()),
-            Some((last, others)) => {
-                for sink in others {
-                    sink.export(spans.clone());
-                }
-                last.export(spans);
-            }
-        }
+        self.sinks.export(spans, &self.stats);
     }
 
     /// One log-based event on the span of each request that is sampled. Beyond a span's event limit there are none,
@@ -409,20 +369,7 @@ impl Monitor {
                 attributes: attributes.clone(),
             })
             .collect();
-        match self.sinks.logs.split_last() {
-            None => self.disabled(&Ledger::LOGS, events.len()),
-            Some((last, others)) => {
-                for sink in others {
-                    sink.emit(events.clone());
-                }
-                last.emit(events);
-            }
-        }
-    }
-
-    fn disabled(&self, ledger: &Ledger, count: usize) {
-        self.stats.add(ledger.recorded, count);
-        self.stats.add(ledger.disabled, count);
+        self.sinks.emit(events, &self.stats);
     }
 
     fn unexpected(&self, event: &CompileEvent, waiting: usize) -> Option<UnexpectedCompile> {
@@ -449,13 +396,6 @@ impl Monitor {
         }
         open.push(scope.downgrade());
     }
-}
-
-/// All have begun before the first is waited for, so together they take no longer than one deadline.
-fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
-    let deadline = deadline(timeout);
-    let late = begun.into_iter().filter_map(|flushing| (!flushing.wait(deadline)).then_some(())).count();
-    late == 0
 }
 
 /// The current span of a Rust program, else nobody.
