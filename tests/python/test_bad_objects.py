@@ -100,3 +100,20 @@ def test_a_carrier_without_a_usable_traceparent_makes_a_root_span(scripts, recei
     [(found_trace, parent, name, events)] = outline(receiver.spans)
     assert found_trace != "0" * 32
     assert (parent, name, events) == ("", "inference", ["jit.compile"])
+
+
+@pytest.mark.parametrize(("version", "untested"), [("3.6.0", False), ("99.0.0", True), ("3.10.0+cu13", True)])
+def test_a_version_newer_than_all_known_is_tried_and_said_to_be_untested(scripts, version, untested):
+    script = f"""
+    import json, sys
+    from support import fake_triton
+    fake_triton.install()
+    sys.modules["triton"].__version__ = {version!r}
+    import jitspan
+    jitspan.activate()
+    fake_triton.JITFunction("softmax").launch("a")
+    [row] = [row for row in jitspan.status() if row.runtime == "triton"]
+    print(json.dumps([row.state, row.version, row.untested, row.events]))
+    """
+    row = scripts.run(script, env={"OTEL_TRACES_EXPORTER": "none"}).json()
+    assert row == ["hooked", version, untested, 1]

@@ -29,13 +29,6 @@ use crate::python::convert::get;
 use crate::python::guard::guard;
 use crate::python::intercept::{After, Call, Standings};
 
-/// The oldest version that the tests run with.
-#[expect(dead_code, reason = "for jitspan.status()")]
-pub const OLDEST_TESTED: &str = "3.0.0";
-/// The newest version that the tests run with. A newer one is tried: each place by itself, none of them needed.
-#[expect(dead_code, reason = "for jitspan.status()")]
-pub const NEWEST_TESTED: &str = "3.9.0";
-
 /// Stands in all places of this version.
 pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
     let py = triton.py();
