@@ -20,6 +20,13 @@ pub enum Value {
     List(Vec<Value>),
 }
 
+impl Value {
+    /// A text that is part of the program.
+    pub const fn word(text: &'static str) -> Self {
+        Value::Text(Cow::Borrowed(text))
+    }
+}
+
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Value::Bool(value)
@@ -59,6 +66,24 @@ impl Attributes {
         Self::default()
     }
 
+    /// An empty list with room for `count`.
+    pub fn with_capacity(count: usize) -> Self {
+        Attributes { pairs: Vec::with_capacity(count), dropped: 0 }
+    }
+
+    /// Adds an attribute whose name is not in the list: it is not searched for.
+    pub(crate) fn add(&mut self, key: &'static str, value: impl Into<Value>) {
+        debug_assert!(self.get(key).is_none(), "{key} is there already");
+        self.pairs.push((Cow::Borrowed(key), value.into()));
+    }
+
+    /// The same with a text that may be unknown.
+    pub(crate) fn add_optional(&mut self, key: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.add(key, value);
+        }
+    }
+
     /// Sets one attribute.
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());
@@ -71,18 +96,6 @@ impl Attributes {
     /// Sets a text.
     pub fn text(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         self.set(key, value.into());
-    }
-
-    /// Sets a text that is part of the program.
-    pub fn word(&mut self, key: impl Into<Cow<'static, str>>, value: &'static str) {
-        self.set(key, Value::Text(Cow::Borrowed(value)));
-    }
-
-    /// Sets a text that may be unknown.
-    pub fn optional(&mut self, key: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
     }
 
     /// Sets a truth value.
@@ -146,9 +159,9 @@ impl Attributes {
         }
     }
 
-    /// Bytes it holds, roughly: what a queue counts against its bound.
+    /// Bytes of its names and values.
     pub fn size(&self) -> usize {
-        self.pairs.iter().map(|(key, value)| key.len() + size(value) + 16).sum()
+        self.pairs.iter().map(|(key, value)| key.len() + size(value)).sum()
     }
 }
 

@@ -242,55 +242,57 @@ impl CompileEvent {
 
     /// The attributes of the span event, of the compile's own span and of the log-based event.
     pub fn attributes(&self) -> Attributes {
-        let mut to = Attributes::new();
-        to.set(key::RUNTIME, Value::Text(self.runtime.clone()));
-        to.optional(key::RUNTIME_VERSION, self.runtime_version.as_deref());
-        to.text(key::KERNEL_NAME, &*self.kernel.name);
-        to.optional(key::KERNEL_MODULE, self.kernel.module.as_deref());
+        // Room for all that a compile usually has: this is what recording a stall spends most of its time on.
+        let mut to = Attributes::with_capacity(16 + self.stages.len());
+        to.add(key::RUNTIME, Value::Text(self.runtime.clone()));
+        to.add_optional(key::RUNTIME_VERSION, self.runtime_version.as_deref());
+        to.add(key::KERNEL_NAME, &*self.kernel.name);
+        to.add_optional(key::KERNEL_MODULE, self.kernel.module.as_deref());
         match &self.kernel.module {
-            Some(module) => to.text(key::CODE_FUNCTION_NAME, format!("{module}.{}", self.kernel.name)),
-            None => to.text(key::CODE_FUNCTION_NAME, &*self.kernel.name),
+            Some(module) => to.add(key::CODE_FUNCTION_NAME, [module, ".", &*self.kernel.name].concat()),
+            None => to.add(key::CODE_FUNCTION_NAME, &*self.kernel.name),
         }
-        to.optional(key::CODE_FILE_PATH, self.kernel.file.as_deref());
+        to.add_optional(key::CODE_FILE_PATH, self.kernel.file.as_deref());
         if let Some(line) = self.kernel.line {
-            to.int(key::CODE_LINE_NUMBER, i64::from(line));
+            to.add(key::CODE_LINE_NUMBER, i64::from(line));
         }
-        to.double(key::DURATION, self.duration.as_secs_f64());
-        to.word(key::CACHE_RESULT, self.cache.as_str());
+        to.add(key::DURATION, self.duration.as_secs_f64());
+        to.add(key::CACHE_RESULT, Value::word(self.cache.as_str()));
         if let Some(cause) = self.cause {
-            to.word(key::CAUSE, cause.as_str());
+            to.add(key::CAUSE, Value::word(cause.as_str()));
         }
         if !self.changes.is_empty() {
-            to.text(key::CHANGES, self.changes.join("; "));
+            to.add(key::CHANGES, self.changes.join("; "));
         }
         for stage in &self.stages {
-            to.double(format!("{}{}", key::STAGE_PREFIX, stage.name), stage.duration.as_secs_f64());
+            // A runtime may run two stages of one name.
+            to.double([key::STAGE_PREFIX, &*stage.name].concat(), stage.duration.as_secs_f64());
         }
         if !self.options.is_empty() {
-            to.text(key::OPTIONS, assignments(&self.options));
+            to.add(key::OPTIONS, assignments(&self.options));
         }
         if self.manual_warmup {
-            to.bool(key::MANUAL_WARMUP, true);
+            to.add(key::MANUAL_WARMUP, true);
         }
         if self.first_in_process {
-            to.bool(key::FIRST_IN_PROCESS, true);
+            to.add(key::FIRST_IN_PROCESS, true);
         }
         if let Some(autotune) = &self.autotune {
             autotune.attributes(&mut to);
         }
         if let Some(failure) = &self.failure {
-            to.text(key::ERROR_TYPE, &*failure.error_type);
-            to.text(key::ERROR_MESSAGE, &*failure.message);
+            to.add(key::ERROR_TYPE, &*failure.error_type);
+            to.add(key::ERROR_MESSAGE, &*failure.message);
         }
         if let Some((id, name)) = &self.thread {
-            to.int(key::THREAD_ID, *id);
-            to.text(key::THREAD_NAME, &**name);
+            to.add(key::THREAD_ID, *id);
+            to.add(key::THREAD_NAME, &**name);
         }
         if let Some(detail) = &self.detail {
-            to.optional(key::SIGNATURE, detail.signature.as_deref());
-            to.optional(key::CONSTEXPRS, detail.constexprs.as_deref());
-            to.optional(key::KEY, detail.key.as_deref());
-            to.optional(key::CODE_STACKTRACE, detail.stack.as_deref());
+            to.add_optional(key::SIGNATURE, detail.signature.as_deref());
+            to.add_optional(key::CONSTEXPRS, detail.constexprs.as_deref());
+            to.add_optional(key::KEY, detail.key.as_deref());
+            to.add_optional(key::CODE_STACKTRACE, detail.stack.as_deref());
         }
         to
     }
@@ -312,15 +314,15 @@ impl Autotune {
 
     fn attributes(&self, to: &mut Attributes) {
         if !self.key.is_empty() {
-            to.text(key::AUTOTUNE_KEY, assignments(&self.key));
+            to.add(key::AUTOTUNE_KEY, assignments(&self.key));
         }
         if let Some(declared) = self.declared {
-            to.int(key::AUTOTUNE_DECLARED, declared as i64);
+            to.add(key::AUTOTUNE_DECLARED, declared as i64);
         }
         if let Some(benchmarked) = self.benchmarked {
-            to.int(key::AUTOTUNE_BENCHMARKED, benchmarked as i64);
+            to.add(key::AUTOTUNE_BENCHMARKED, benchmarked as i64);
         }
-        to.optional(key::AUTOTUNE_BEST, self.best.as_deref());
+        to.add_optional(key::AUTOTUNE_BEST, self.best.as_deref());
         if !self.timings.is_empty() {
             let mut shown: Vec<String> = self
                 .timings
@@ -331,7 +333,7 @@ impl Autotune {
             if self.timings.len() > Self::TIMINGS_SHOWN {
                 shown.push(format!("and {} more", self.timings.len() - Self::TIMINGS_SHOWN));
             }
-            to.text(key::AUTOTUNE_TIMINGS, shown.join("; "));
+            to.add(key::AUTOTUNE_TIMINGS, shown.join("; "));
         }
     }
 }
@@ -343,5 +345,10 @@ pub fn nanos(duration: Duration) -> u64 {
 
 /// `name=value` pairs with commas between them.
 pub fn assignments(pairs: &[(String, String)]) -> String {
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    let mut text = String::with_capacity(pairs.iter().map(|(name, value)| name.len() + value.len() + 3).sum());
+    for (name, value) in pairs {
+        let parts = [if text.is_empty() { "" } else { ", " }, name, "=", value];
+        parts.iter().for_each(|part| text.push_str(part));
+    }
+    text
 }

@@ -14,10 +14,16 @@ pub trait Source: Send + Sync + 'static {
     fn trace_id(&self) -> TraceId;
     /// A new span id, never zero.
     fn span_id(&self) -> SpanId;
+    /// Both, for the first span of a trace.
+    fn root_ids(&self) -> (TraceId, SpanId) {
+        (self.trace_id(), self.span_id())
+    }
 }
 
 /// The machine's wall clock, and ids from the operating system's randomness: a server that seeds its generators alike
-/// on all ranks, or forks, must not make ids collide.
+/// on all ranks, or forks, must not make ids collide. Nor may two that were restored from one snapshot of a warm server
+/// (CRIU, a virtual machine): so no randomness is kept in store, though asking for it is a twentieth of what recording a
+/// stall costs.
 ///
 /// Durations are never differences of this clock: whoever times a stall uses a monotonic one.
 #[derive(Debug, Default, Clone, Copy)]
@@ -29,15 +35,23 @@ impl Source for System {
     }
 
     fn trace_id(&self) -> TraceId {
-        TraceId::from_bytes(random())
+        TraceId::from_bytes(never_zero(random()))
     }
 
     fn span_id(&self) -> SpanId {
-        SpanId::from_bytes(random())
+        SpanId::from_bytes(never_zero(random()))
+    }
+
+    fn root_ids(&self) -> (TraceId, SpanId) {
+        let ids: [u8; 24] = random();
+        let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
+        trace_id.copy_from_slice(&ids[..16]);
+        span_id.copy_from_slice(&ids[16..]);
+        (TraceId::from_bytes(never_zero(trace_id)), SpanId::from_bytes(never_zero(span_id)))
     }
 }
 
-/// Never all zero, not even where the system refuses randomness: then the address of a local and the time stand in.
+/// Where the system refuses randomness, the address of a local and the time stand in.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() {
@@ -46,7 +60,11 @@ fn random<const N: usize>() -> [u8; N] {
             *place = *byte;
         }
     }
-    if bytes.iter().all(|byte| *byte == 0) {
+    bytes
+}
+
+fn never_zero<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    if bytes == [0; N] {
         bytes[N - 1] = 1;
     }
     bytes

@@ -191,8 +191,10 @@ impl Stats {
     /// Counts an event of a runtime, recorded or warm-up.
     pub fn saw(&self, runtime: &str) {
         let mut runtimes = self.runtimes.lock();
-        if runtimes.len() < Self::PLACES || runtimes.contains_key(runtime) {
-            *runtimes.entry(runtime.to_owned()).or_default() += 1;
+        if let Some(count) = runtimes.get_mut(runtime) {
+            *count += 1;
+        } else if runtimes.len() < Self::PLACES {
+            runtimes.insert(runtime.to_owned(), 1);
         }
     }
 

@@ -1,6 +1,5 @@
 //! What all the stalls of one request come to: the `jit.*` attributes that a search or a dashboard asks for.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::attribute::{Attributes, bounded};
@@ -18,8 +17,9 @@ pub struct Summary {
     /// Stalls already taken out of `stalls` to keep it short.
     settled: Duration,
     longest: Duration,
-    runtimes: BTreeSet<String>,
-    kernels: BTreeSet<String>,
+    /// Sorted, each name once.
+    runtimes: Vec<String>,
+    kernels: Vec<String>,
 }
 
 impl Summary {
@@ -73,27 +73,26 @@ impl Summary {
 
     /// As span attributes.
     pub fn attributes(&self) -> Attributes {
-        let mut to = Attributes::new();
-        to.bool(key::STALLED, true);
-        to.int(key::COMPILE_COUNT, self.compiles);
-        to.int(key::AUTOTUNE_COUNT, self.autotunes);
-        to.int(key::LOAD_COUNT, self.loads);
-        to.double(key::STALL_TIME, self.stall_time().as_secs_f64());
-        to.double(key::STALL_LONGEST, self.longest.as_secs_f64());
-        to.text(key::RUNTIMES, joined(&self.runtimes));
-        to.text(key::KERNELS, joined(&self.kernels));
+        let mut to = Attributes::with_capacity(16);
+        to.add(key::STALLED, true);
+        to.add(key::COMPILE_COUNT, self.compiles);
+        to.add(key::AUTOTUNE_COUNT, self.autotunes);
+        to.add(key::LOAD_COUNT, self.loads);
+        to.add(key::STALL_TIME, self.stall_time().as_secs_f64());
+        to.add(key::STALL_LONGEST, self.longest.as_secs_f64());
+        to.add(key::RUNTIMES, self.runtimes.join(","));
+        to.add(key::KERNELS, self.kernels.join(","));
         to
     }
 }
 
-fn remember(names: &mut BTreeSet<String>, name: &str) {
-    if names.len() < Summary::NAMES_KEPT && !names.contains(name) {
-        names.insert(bounded(name, Summary::NAME_LENGTH).into_owned());
+fn remember(names: &mut Vec<String>, name: &str) {
+    let label = bounded(name, Summary::NAME_LENGTH);
+    if let Err(place) = names.binary_search_by(|known| (**known).cmp(&*label))
+        && names.len() < Summary::NAMES_KEPT
+    {
+        names.insert(place, label.into_owned());
     }
-}
-
-fn joined(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -133,6 +132,6 @@ mod tests {
         for at in 0..1_000 {
             summary.add(&CompileEvent::new(Kind::Compile, "triton", Kernel::named(format!("{at}{}", "x".repeat(999)))));
         }
-        assert!(joined(&summary.kernels).len() < 33 * 110);
+        assert!(summary.kernels.join(",").len() < 33 * 110);
     }
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
-use crate::attribute::{Attributes, Value, bounded};
+use crate::attribute::{Attributes, bounded};
 use crate::event::{CacheResult, Cause, CompileEvent, Kind, UnixNanos};
 use crate::lock::Mutex;
 use crate::semconv::{attribute as key, metric as name};
 use crate::stats::{Counter, Ledger, Stats};
 pub use histogram::{BOUNDS, Exemplar, Histogram};
-pub use series::Series;
+pub use series::{Labels, Series};
 
 /// What the stalls so far come to.
 #[derive(Debug, Default)]
@@ -92,13 +92,14 @@ impl Metrics {
     /// Begins the series of a runtime at 0.
     pub fn watch(&self, runtime: &str) {
         let mut state = self.state.lock();
+        let by_runtime = (key::RUNTIME, runtime);
         for cache in [CacheResult::Miss, CacheResult::Unknown] {
-            state.compile_duration.of(by_cache(runtime, cache, None));
+            state.compile_duration.of(&[by_runtime, (key::CACHE_RESULT, cache.as_str())]);
         }
-        state.autotune_duration.of(by_runtime(runtime, None));
-        state.load_count.of(by_runtime(runtime, None));
+        state.autotune_duration.of(&[by_runtime]);
+        state.load_count.of(&[by_runtime]);
         for cause in CAUSES {
-            state.compile_count.of(by_cause(runtime, cause));
+            state.compile_count.of(&[by_runtime, by_cause(cause)]);
         }
     }
 
@@ -110,11 +111,12 @@ impl Metrics {
             trace_id: context.trace_id(),
             span_id: context.span_id(),
         });
+        let by_runtime = (key::RUNTIME, &*event.runtime);
         let mut state = self.state.lock();
         match event.kind {
-            Kind::Compile => *state.compile_count.of(by_cause(&event.runtime, event.cause)) += 1,
+            Kind::Compile => *state.compile_count.of(&[by_runtime, by_cause(event.cause)]) += 1,
             Kind::Autotune => {}
-            Kind::Load => return *state.load_count.of(by_runtime(&event.runtime, None)) += 1,
+            Kind::Load => return *state.load_count.of(&[by_runtime]) += 1,
         }
         if state.recent.len() >= State::RECENT
             && let Some(oldest) = state.recent.pop_front()
@@ -140,9 +142,9 @@ impl Metrics {
     /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
     pub fn add_time(&self, event: &CompileEvent, time: Duration) {
         if event.kind != Kind::Load {
-            let mut kernel = by_runtime(&event.runtime, None);
-            kernel.text(key::KERNEL_NAME, bounded(&event.kernel.name, State::NAME_LENGTH));
-            *self.state.lock().kernel_time.of(kernel) += time.as_secs_f64();
+            let kernel = bounded(&event.kernel.name, State::NAME_LENGTH);
+            let labels = [(key::RUNTIME, &*event.runtime), (key::KERNEL_NAME, &*kernel)];
+            *self.state.lock().kernel_time.of(&labels) += time.as_secs_f64();
         }
     }
 
@@ -209,11 +211,15 @@ impl State {
     }
 
     fn histogram(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
-        let error = event.failure.as_ref().map(|failure| &*failure.error_type);
-        match event.kind {
-            Kind::Compile => change(self.compile_duration.of(by_cache(&event.runtime, event.cache, error))),
-            Kind::Autotune => change(self.autotune_duration.of(by_runtime(&event.runtime, error))),
-            Kind::Load => {}
+        let by_runtime = (key::RUNTIME, &*event.runtime);
+        let by_error = event.failure.as_ref().map(|failure| (key::ERROR_TYPE, &*failure.error_type));
+        let by_cache = (key::CACHE_RESULT, event.cache.as_str());
+        match (event.kind, by_error) {
+            (Kind::Compile, None) => change(self.compile_duration.of(&[by_runtime, by_cache])),
+            (Kind::Compile, Some(by_error)) => change(self.compile_duration.of(&[by_runtime, by_error, by_cache])),
+            (Kind::Autotune, None) => change(self.autotune_duration.of(&[by_runtime])),
+            (Kind::Autotune, Some(by_error)) => change(self.autotune_duration.of(&[by_runtime, by_error])),
+            (Kind::Load, _) => {}
         }
     }
 }
@@ -267,23 +273,8 @@ fn metric(name: &'static str, unit: &'static str, description: &'static str, dat
     Metric { name, unit, description, data }
 }
 
-fn by_runtime(runtime: &str, error: Option<&str>) -> Attributes {
-    let mut to = Attributes::new();
-    to.text(key::RUNTIME, runtime);
-    to.optional(key::ERROR_TYPE, error);
-    to
-}
-
-fn by_cache(runtime: &str, cache: CacheResult, error: Option<&str>) -> Attributes {
-    let mut to = by_runtime(runtime, error);
-    to.text(key::CACHE_RESULT, cache.as_str());
-    to
-}
-
-fn by_cause(runtime: &str, cause: Option<Cause>) -> Attributes {
-    let mut to = by_runtime(runtime, None);
-    to.set(key::CAUSE, Value::from(cause.map_or("unknown", Cause::as_str)));
-    to
+fn by_cause(cause: Option<Cause>) -> (&'static str, &'static str) {
+    (key::CAUSE, cause.map_or("unknown", Cause::as_str))
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! The series of one instrument, bounded in number.
 
+use std::cmp::Ordering;
+
 use crate::attribute::Attributes;
 use crate::semconv::metric::OVERFLOW;
 
-/// A value for each set of attributes.
+/// What tells the series of one instrument apart: names and values.
+pub type Labels<'a> = [(&'static str, &'a str)];
+
+/// A value for each set of labels, which are copied only for a new one: a storm counts each event in three of them.
 #[derive(Debug)]
 pub struct Series<T> {
-    known: Vec<(Attributes, T)>,
+    /// Sorted by the labels.
+    known: Vec<(Vec<(&'static str, String)>, T)>,
     overflow: Option<T>,
 }
 
@@ -18,36 +24,43 @@ impl<T> Default for Series<T> {
 
 impl<T: Default + Clone> Series<T> {
     /// Enough for every kernel of a model; the specification's default of 2,000 is more than a small Prometheus
-    /// wants from each rank, and what is searched is a list.
+    /// wants from each rank.
     pub const LIMIT: usize = 256;
 
-    /// The value under these attributes. Beyond the limit it is the one that stands for all others.
-    pub fn of(&mut self, attributes: Attributes) -> &mut T {
-        let at = match self.known.iter().position(|(known, _)| *known == attributes) {
-            None if self.known.len() < Self::LIMIT => {
-                self.known.push((attributes, T::default()));
-                self.known.len() - 1
+    /// The value under these labels. Beyond the limit it is the one that stands for all others.
+    pub fn of(&mut self, labels: &Labels<'_>) -> &mut T {
+        match self.known.binary_search_by(|(known, _)| compare(known, labels)) {
+            Ok(at) => &mut self.known[at].1,
+            Err(_) if self.known.len() >= Self::LIMIT => self.overflow.get_or_insert_with(T::default),
+            Err(at) => {
+                let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+                self.known.insert(at, (labels, T::default()));
+                &mut self.known[at].1
             }
-            known => known.unwrap_or(usize::MAX),
-        };
-        match self.known.get_mut(at) {
-            Some((_, value)) => value,
-            None => self.overflow.get_or_insert_with(T::default),
         }
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<(Attributes, T)> {
+        let known = self.known.iter().map(|(labels, value)| {
+            let mut attributes = Attributes::with_capacity(labels.len());
+            labels.iter().for_each(|(name, text)| attributes.add(name, &**text));
+            (attributes, value.clone())
+        });
         let overflow = self.overflow.iter().map(|value| {
             let mut attributes = Attributes::new();
             attributes.bool(OVERFLOW, true);
             (attributes, value.clone())
         });
-        self.known.iter().cloned().chain(overflow).collect()
+        known.chain(overflow).collect()
     }
 
     /// Changes each value.
     pub fn each(&mut self, change: impl Fn(&mut T)) {
         self.known.iter_mut().map(|(_, value)| value).chain(&mut self.overflow).for_each(change);
     }
+}
+
+fn compare(known: &[(&'static str, String)], labels: &Labels<'_>) -> Ordering {
+    known.iter().map(|(name, value)| (*name, &**value)).cmp(labels.iter().copied())
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
 use super::*;
+use crate::attribute::Value;
 use crate::event::{Failure, Kernel};
 
 fn compile(kernel: &str, milliseconds: u64) -> Arc<CompileEvent> {

@@ -79,7 +79,8 @@ pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
     let parent = from.parent.as_ref();
     let remote = parent.is_some_and(SpanContext::is_remote);
     let flags = u32::from(from.context.trace_flags().to_u8()) | HAS_IS_REMOTE | if remote { IS_REMOTE } else { 0 };
-    let mut span = Message::default();
+    let events = shared.of(&from.events);
+    let mut span = Message::with_capacity(RECORD_BYTES + from.name.len() + bytes_of(&from.attributes) + events.len());
     identity(&mut span, &from.context, [1, 2]);
     span.bytes(3, from.context.trace_state().header().as_bytes());
     if let Some(parent) = parent {
@@ -90,7 +91,7 @@ pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
     span.fixed_64(7, from.started);
     span.fixed_64(8, from.ended);
     put_attributes(&mut span, [9, 10], &from.attributes);
-    span.written(shared.of(&from.events));
+    span.written(events);
     span.number(12, from.dropped_events.into());
     if let Status::Error(message) = &from.status {
         span.message(15, |status| {
@@ -114,7 +115,8 @@ impl SharedEvents {
 }
 
 fn fields(events: &[SpanEvent]) -> Vec<u8> {
-    let mut span = Message::default();
+    let bytes = events.iter().map(|event| EVENT_BYTES + event.name.len() + bytes_of(&event.attributes)).sum();
+    let mut span = Message::with_capacity(bytes);
     for from in events {
         span.message(11, |event| {
             event.fixed_64(1, from.time);
@@ -127,7 +129,8 @@ fn fields(events: &[SpanEvent]) -> Vec<u8> {
 
 /// One log-based event.
 pub fn log(from: &LogEvent) -> Vec<u8> {
-    let mut record = Message::default();
+    let bytes = RECORD_BYTES + from.name.len() + from.body.len() + bytes_of(&from.attributes);
+    let mut record = Message::with_capacity(bytes);
     record.fixed_64(1, from.time);
     record.number(2, from.severity.number() as u64);
     record.bytes(3, from.severity.text().as_bytes());
@@ -143,6 +146,15 @@ pub fn log(from: &LogEvent) -> Vec<u8> {
 fn identity(record: &mut Message, context: &SpanContext, [trace_id, span_id]: [u64; 2]) {
     record.put_bytes(trace_id, &context.trace_id().to_bytes());
     record.put_bytes(span_id, &context.span_id().to_bytes());
+}
+
+/// What a record and an event take beside their texts and attributes, about: ids, times, keys and lengths.
+const RECORD_BYTES: usize = 96;
+const EVENT_BYTES: usize = 16;
+
+/// What attributes take, about: each has four keys, and lengths of one or two bytes.
+fn bytes_of(attributes: &Attributes) -> usize {
+    attributes.size() + 9 * attributes.len()
 }
 
 /// The attributes, and how many the limits took away.

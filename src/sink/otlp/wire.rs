@@ -14,6 +14,11 @@ const FIXED_32: u64 = 5;
 pub struct Message(Vec<u8>);
 
 impl Message {
+    /// Nothing written yet, with room for so many bytes: growing step by step would copy what is there each time.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Message(Vec::with_capacity(bytes))
+    }
+
     /// What was written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
