@@ -32,21 +32,15 @@ impl Live {
         self.span.is_recording()
     }
 
-    /// Whether anything has stalled the request yet, on this span or on another one of its.
-    pub fn has_stalled(&self) -> bool {
-        self.scope.has_stalled() || self.root.as_ref().is_some_and(|(_, scope)| scope.has_stalled())
-    }
-
     /// Counts an event that the span's scope knows already, and puts it on the span unless it leaves as a log-based one
-    /// alone (`JITSPAN_EVENTS=log`).
-    pub fn add(&self, event: &CompileEvent, as_span_event: bool) {
+    /// alone (`JITSPAN_EVENTS=log`). False: another span under the same local root has stalled before.
+    pub fn add(&self, event: &CompileEvent, as_span_event: bool) -> bool {
         if as_span_event {
             self.span.add(event);
         }
-        if let Some((_, scope)) = &self.root {
-            scope.count(event);
-        }
+        let first = self.root.as_ref().is_none_or(|(_, scope)| scope.count(event));
         self.summarise();
+        first
     }
 
     /// Adds to the summaries time that came after an event.

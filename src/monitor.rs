@@ -13,7 +13,7 @@ use crate::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::live::{Live, LiveScopes};
 use crate::log::{LogEvent, Severity};
 use crate::metrics::Metrics;
-use crate::scope::{Operation, Scope, Stall, WeakScope};
+use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
 use crate::sink::{LiveSpan, deadline};
 use crate::sinks::Sinks;
 use crate::source::Source;
@@ -199,38 +199,31 @@ impl Monitor {
         }
         self.stats.add(counter(event.kind), 1);
         let event = Arc::new(event);
-        let late = pending.scope.has_ended();
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
         let live = pending.live.clone().filter(|_| !gone);
-        let scope = match pending.scope.live_span() {
-            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
-            _ if late => pending.scope.reopened(event.started),
-            _ => pending.scope.clone(),
-        };
-        if !live.as_ref().map_or_else(|| scope.has_stalled(), Live::has_stalled) {
-            self.stats.add(Counter::RequestsStalled, scope.waiting());
-            self.stats.add(Counter::RequestsOmitted, scope.omitted());
-        }
-        if live.is_none() && !scope.has_stalled() {
+        let (scope, stalled, late) = self.add(pending, &event, gone);
+        if live.is_none() && stalled.first && !late {
             self.open(&scope);
         }
-        let own_span = self.config.compile_spans || gone;
-        let stall = Stall { event: Arc::clone(&event), operation: &pending.operation, own_span };
-        let dropped = scope.dropped_events();
-        self.export(scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits));
-        self.stats.add(Counter::EventsDropped, scope.dropped_events().saturating_sub(dropped) as usize);
-        let identities = scope.identities();
-        self.sinks.metrics.add(&event, identities.first(), self.source.now());
+        self.export(stalled.spans);
+        self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
+        self.sinks.metrics.add(&event, scope.identity().as_ref(), self.source.now());
         if pending.outermost {
             self.sinks.metrics.add_time(&event, event.duration);
         }
-        if let Some(live) = &live {
-            live.add(&event, self.config.events != Events::Log);
+        let first = match &live {
+            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first,
+            None => stalled.first,
+        };
+        if first && scope.waiting() > 0 {
+            self.stats.add(Counter::RequestsStalled, scope.waiting());
+            self.stats.add(Counter::RequestsOmitted, scope.omitted());
+            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
         }
         let error = self.unexpected(&event, scope.waiting());
-        if self.config.events != Events::Span && scope.dropped_events() == 0 {
-            self.emit(&event, &identities, scope.waiting(), error.is_some());
+        if self.config.events != Events::Span && stalled.dropped == 0 {
+            self.emit(&event, &scope.identities(), scope.waiting(), error.is_some());
         }
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
@@ -240,9 +233,27 @@ impl Monitor {
                 live.fail(&failure);
             }
         } else if late || (scope.is_orphan() && pending.outermost) {
-            self.end(&scope, event.ended());
+            self.export(scope.close(event.ended(), &self.config.limits));
         }
         Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
+    }
+
+    /// Adds a stall to the scope that it began in, or to one that continues it if that has ended: then true as well.
+    fn add(&self, pending: &Pending, event: &Arc<CompileEvent>, gone: bool) -> (Scope, Stalled, bool) {
+        let mut scope = match pending.scope.live_span() {
+            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
+            _ => pending.scope.clone(),
+        };
+        let own_span = self.config.compile_spans || gone;
+        let stall = Stall { event: Arc::clone(event), operation: &pending.operation, own_span };
+        let mut late = false;
+        loop {
+            match scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits) {
+                Some(stalled) => return (scope, stalled, late),
+                // Maybe another thread ended it in this moment, so the scope itself has to say so.
+                None => (late, scope) = (true, scope.reopened(event.started)),
+            }
+        }
     }
 
     /// Adds to a recorded event a stage that came after it.
@@ -291,16 +302,7 @@ impl Monitor {
 
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
-        if scope.has_stalled() {
-            self.end(scope, self.source.now());
-        }
-    }
-
-    fn end(&self, scope: &Scope, ended: UnixNanos) {
-        if scope.waiting() > 0 {
-            self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
-        }
-        self.export(scope.close(ended, &self.config.limits));
+        self.export(scope.close(self.source.now(), &self.config.limits));
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
@@ -382,11 +384,14 @@ impl Monitor {
 
     fn identify(&self, parent: Option<&SpanContext>) -> SpanContext {
         let parent = parent.filter(|parent| parent.is_valid());
-        let trace_id = parent.map_or_else(|| self.source.trace_id(), SpanContext::trace_id);
+        let (trace_id, span_id) = match parent {
+            Some(parent) => (parent.trace_id(), self.source.span_id()),
+            None => self.source.root_ids(),
+        };
         let sampled = self.config.sampler.keeps(parent, trace_id);
         let flags = opentelemetry::trace::TraceFlags::default().with_sampled(sampled);
         let state = parent.map_or_else(TraceState::default, |parent| parent.trace_state().clone());
-        SpanContext::new(trace_id, self.source.span_id(), flags, false, state)
+        SpanContext::new(trace_id, span_id, flags, false, state)
     }
 
     fn open(&self, scope: &Scope) {

@@ -87,6 +87,8 @@ struct State {
     /// Child spans of each request so far.
     own_spans: usize,
     summary: Summary,
+    /// Whether its requests have been counted as stalled, here or in the scope that it continues.
+    counted: bool,
     /// Whether a live span has been given the summary, and been marked as failed.
     told: bool,
     failed: bool,
@@ -123,6 +125,17 @@ pub struct Stall<'a> {
     pub operation: &'a Operation,
     /// Whether a span of its own is wanted.
     pub own_span: bool,
+}
+
+/// What a stall has made of a scope.
+#[derive(Debug)]
+pub struct Stalled {
+    /// Spans of its own, one for each request that is sampled.
+    pub spans: Vec<Span>,
+    /// The scope's requests have not been counted as stalled yet.
+    pub first: bool,
+    /// Events that do not fit any more because of it.
+    pub dropped: u32,
 }
 
 impl Scope {
@@ -178,6 +191,7 @@ impl Scope {
     pub fn reopened(&self, started: UnixNanos) -> Self {
         let options = ScopeOptions { started, ..self.0.options.clone() };
         let inner = Inner::new(options, self.0.served, self.0.omitted);
+        inner.state.lock().counted = std::mem::replace(&mut self.0.state.lock().counted, true);
         Scope(Arc::new(inner))
     }
 
@@ -193,11 +207,6 @@ impl Scope {
 
     pub(crate) fn downgrade(&self) -> WeakScope {
         WeakScope(Arc::downgrade(&self.0))
-    }
-
-    /// Whether its spans have left.
-    pub fn has_ended(&self) -> bool {
-        self.0.state.lock().ended
     }
 
     /// Whether something compiled in it that has not left yet.
@@ -227,9 +236,11 @@ impl Scope {
         !std::mem::replace(&mut self.0.state.lock().failed, true)
     }
 
-    /// Counts a stall that another scope keeps.
-    pub(crate) fn count(&self, event: &CompileEvent) {
-        self.0.state.lock().summary.add(event);
+    /// Counts a stall that another scope keeps. True: its requests have not been counted yet.
+    pub(crate) fn count(&self, event: &CompileEvent) -> bool {
+        let mut state = self.0.state.lock();
+        state.summary.add(event);
+        !std::mem::replace(&mut state.counted, true)
     }
 
     /// Counts time that came after such a stall.
@@ -248,14 +259,14 @@ impl Scope {
         self.0.state.lock().identities.iter().filter(|identity| !identity.is_sampled()).count()
     }
 
+    /// The span of the first request, from the first stall on.
+    pub fn identity(&self) -> Option<SpanContext> {
+        self.0.state.lock().identities.first().cloned()
+    }
+
     /// The span of each request, from the first stall on.
     pub fn identities(&self) -> Vec<SpanContext> {
         self.0.state.lock().identities.clone()
-    }
-
-    /// Events that did not fit.
-    pub fn dropped_events(&self) -> u32 {
-        self.0.state.lock().dropped_events
     }
 
     /// How many requests are beyond the limit.
@@ -263,31 +274,46 @@ impl Scope {
         self.0.omitted
     }
 
-    /// Adds a stall, and returns the spans it has of its own, one for each request that is sampled.
-    pub fn stall(&self, stall: &Stall<'_>, identify: Identify<'_>, limits: &Limits) -> Vec<Span> {
+    /// Adds a stall. None: the scope has ended, and takes none.
+    pub fn stall(&self, stall: &Stall<'_>, identify: Identify<'_>, limits: &Limits) -> Option<Stalled> {
         let mut state = self.0.state.lock();
+        if state.ended {
+            return None;
+        }
         self.identify(&mut state, identify);
+        let first = !std::mem::replace(&mut state.counted, true);
         state.summary.add(&stall.event);
-        let wanted = stall.own_span && state.own_spans < Self::OWN_SPANS;
-        state.own_spans += usize::from(wanted);
+        let dropped = state.dropped_events;
+        self.keep(&mut state, &stall.event, limits);
+        let dropped = state.dropped_events - dropped;
+        Some(Stalled { spans: self.own_spans(&mut state, stall, identify, limits), first, dropped })
+    }
+
+    /// Keeps an event, if there is room for it.
+    fn keep(&self, state: &mut State, event: &Arc<CompileEvent>, limits: &Limits) {
         // The summary of what does not fit takes the place of the last one that did.
         let room = limits.events.saturating_sub(usize::from(state.dropped_events > 0));
         if state.events.len() < room {
-            state.events.push(Arc::clone(&stall.event));
+            state.events.push(Arc::clone(event));
         } else {
             if state.dropped_events == 0 && state.events.pop().is_some() {
                 state.dropped_events += 1;
             }
             state.dropped_events += 1;
         }
-        if !wanted {
+    }
+
+    /// The spans that a stall has of its own, one for each request that is sampled.
+    fn own_spans(&self, state: &mut State, stall: &Stall<'_>, identify: Identify<'_>, limits: &Limits) -> Vec<Span> {
+        if !stall.own_span || state.own_spans >= Self::OWN_SPANS {
             return Vec::new();
         }
-        let own = self.span_ids(stall.operation, &state, identify);
+        state.own_spans += 1;
+        let own = self.span_ids(stall.operation, state, identify);
         if self.is_orphan() && stall.operation.parent.is_none() {
             return Vec::new();
         }
-        let parents = stall.operation.parent.as_deref().map(|parent| self.span_ids(parent, &state, identify));
+        let parents = stall.operation.parent.as_deref().map(|parent| self.span_ids(parent, state, identify));
         let mut attributes = stall.event.attributes();
         attributes.bool(key::STALLED, true);
         limits.apply_to_span(&mut attributes);
@@ -342,7 +368,8 @@ impl Scope {
             .collect()
     }
 
-    /// Ends it. A scope in which nothing compiled, or that has ended, gives nothing.
+    /// Ends it. A scope in which nothing compiled, or that has ended, gives nothing. A stall that is still going on in
+    /// another thread finds it ended.
     pub fn close(&self, ended: UnixNanos, limits: &Limits) -> Vec<Span> {
         self.end(ended, None, limits)
     }
@@ -355,7 +382,11 @@ impl Scope {
     fn end(&self, ended: UnixNanos, failure: Option<&Failure>, limits: &Limits) -> Vec<Span> {
         let mut state = self.0.state.lock();
         // A live span is ended by its owner, and may stall again before that, even after an error.
-        if state.ended || state.summary.count() == 0 || self.0.served == Served::LiveSpan {
+        if state.ended || self.0.served == Served::LiveSpan {
+            return Vec::new();
+        }
+        if state.summary.count() == 0 {
+            state.ended = failure.is_none();
             return Vec::new();
         }
         state.ended = true;
@@ -374,9 +405,13 @@ impl Scope {
         }
         common.extend(&options.attributes);
         let sampled = state.identities.iter().zip(&options.requests).filter(|(identity, _)| identity.is_sampled());
+        let sampled: Vec<_> = sampled.collect();
+        // The last one takes what the others have copied.
+        let commons = std::iter::repeat_n(common, sampled.len());
         sampled
-            .map(|(identity, request)| {
-                let mut attributes = common.clone();
+            .into_iter()
+            .zip(commons)
+            .map(|((identity, request), mut attributes)| {
                 attributes.extend(&request.attributes);
                 limits.apply_to_span(&mut attributes);
                 Span {

@@ -94,7 +94,13 @@ impl Scope {
         // Reading the carriers runs Python, which may switch threads: no lock of ours is held here.
         let made = Made { generation, core: self.build(py, started) };
         match &mut *self.entered.lock() {
-            None => made.core,
+            // What `bind` carried into another thread runs after its request: nobody will end this one.
+            None => {
+                if let Some(monitor) = crate::monitor() {
+                    monitor.close(&made.core);
+                }
+                made.core
+            }
             Some(entered) => match &entered.core {
                 Some(other) if other.generation == generation => other.core.clone(),
                 _ => entered.core.insert(made).core.clone(),

@@ -32,6 +32,14 @@ def broken(output, BLOCK: tl.constexpr):
     tl.store(output, BLOCK)
 
 
+@triton.jit
+def unrolled(output, source, TIMES: tl.constexpr):
+    total = 0.0
+    for _ in tl.static_range(TIMES):
+        total = tl.exp(total + tl.load(source))
+    tl.store(output, total)
+
+
 @triton.autotune(configs=[triton.Config({"BLOCK": block}) for block in (128, 256)], key=["length"])
 @triton.jit
 def tuned_copy(output, source, length, BLOCK: tl.constexpr):
@@ -46,6 +54,11 @@ def launch_add(length: int = 1024, block: int = 128, **options: int):
 
 def launch_softmax(length: int = 1024, block: int = 1024):
     return softmax[(1,)](OUTPUT, INPUT, length, BLOCK=block)
+
+
+def launch_unrolled(times: int = 200):
+    """Compiles for about a second."""
+    return unrolled[(1,)](OUTPUT, INPUT, TIMES=times)
 
 
 def launch_broken():

@@ -96,3 +96,51 @@ def test_a_compile_beside_another_is_explained_by_the_kernels_of_the_warm_up(scr
         trace_id(1): ["BLOCK: 1024 -> 32768 (constexpr)"],
         trace_id(2): ["length: divisible by 16 -> not"],
     }
+
+
+def test_a_compile_that_outlives_its_request_is_told_at_once(scripts, receiver):
+    # A client that goes away cancels the task, not the thread that compiles for it.
+    scripts.run(
+        f"""
+        import threading, time, jitspan, kernels
+
+        kernels.launch_add()
+        jitspan.activate()
+        begun = threading.Event()
+
+        def serve():
+            begun.set()
+            kernels.launch_unrolled()
+
+        with jitspan.request({traceparent(1)!r}):
+            thread = threading.Thread(target=jitspan.bind(serve))
+            thread.start()
+            begun.wait()
+            time.sleep(0.1)
+        thread.join()
+        assert jitspan.flush(timeout=10)
+        assert jitspan.stats()["spans.exported"] == 2, jitspan.stats()
+        print("null")
+        """,
+        env=receiver.environment(),
+    ).json()
+    assert outline(receiver.spans) == [(trace_id(1), parent_id(1), "inference", ["jit.compile"])]
+
+
+def test_what_runs_after_its_request_is_told_at_once(scripts, receiver):
+    scripts.run(
+        f"""
+        import jitspan, kernels
+
+        kernels.launch_add(block=128)
+        jitspan.activate()
+        with jitspan.request({traceparent(1)!r}):
+            later = jitspan.bind(kernels.launch_add)
+        later(block=256)
+        assert jitspan.flush(timeout=10)
+        assert jitspan.stats()["spans.exported"] == 2, jitspan.stats()
+        print("null")
+        """,
+        env=receiver.environment(),
+    ).json()
+    assert outline(receiver.spans) == [(trace_id(1), parent_id(1), "inference", ["jit.compile"])]
