@@ -208,7 +208,7 @@ impl Monitor {
         }
         self.export(stalled.spans);
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
-        self.sinks.metrics.add(&event, scope.identity().as_ref(), self.source.now());
+        self.sinks.metrics.add(&event, scope.identity().as_ref());
         if pending.outermost {
             self.sinks.metrics.add_time(&event, event.duration);
         }

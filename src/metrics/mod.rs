@@ -103,11 +103,11 @@ impl Metrics {
         }
     }
 
-    /// Counts one more. `context` is the span of a request that waited; `now` is the time on the wire's clock.
-    pub fn add(&self, event: &Arc<CompileEvent>, context: Option<&SpanContext>, now: UnixNanos) {
+    /// Counts one more. `context` is the span of a request that waited.
+    pub fn add(&self, event: &Arc<CompileEvent>, context: Option<&SpanContext>) {
         let exemplar = context.filter(|context| context.is_sampled()).map(|context| Exemplar {
             seconds: 0.0,
-            time: now,
+            time: event.ended(),
             trace_id: context.trace_id(),
             span_id: context.span_id(),
         });

@@ -45,7 +45,7 @@ fn a_compile_adds_to_a_series_that_began_at_zero() {
     let mut event = compile("k", 10);
     for cause in CAUSES {
         Arc::make_mut(&mut event).cause = cause;
-        metrics.add(&event, None, 2);
+        metrics.add(&event, None);
     }
     assert_eq!(series(&metrics), before);
 }
@@ -87,11 +87,15 @@ fn an_exemplar_names_a_sampled_request_until_it_was_sent() {
         }
         _ => Vec::new(),
     };
-    metrics.add(&compile("k", 300), Some(&context(TraceFlags::default())), 7);
+    metrics.add(&compile("k", 300), Some(&context(TraceFlags::default())));
     assert_eq!(exemplars(&metrics), []);
-    metrics.add(&compile("k", 300), Some(&context(TraceFlags::SAMPLED)), 7);
-    let expected =
-        Exemplar { seconds: 0.3, time: 7, trace_id: TraceId::from_bytes([1; 16]), span_id: SpanId::from_bytes([2; 8]) };
+    metrics.add(&compile("k", 300), Some(&context(TraceFlags::SAMPLED)));
+    let expected = Exemplar {
+        seconds: 0.3,
+        time: 300_000_000,
+        trace_id: TraceId::from_bytes([1; 16]),
+        span_id: SpanId::from_bytes([2; 8]),
+    };
     assert_eq!(exemplars(&metrics), [expected]);
     metrics.forget_exemplars();
     assert_eq!(exemplars(&metrics), []);
@@ -103,7 +107,7 @@ fn a_failed_compile_is_told_by_its_error() {
     let mut event = compile("k", 300);
     Arc::make_mut(&mut event).failure =
         Some(Failure { error_type: "CompilationError".into(), message: "at 3:4".into() });
-    metrics.add(&event, None, 2);
+    metrics.add(&event, None);
     let snapshot = metrics.snapshot(&Stats::default());
     let Data::Histogram(series) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
     assert_eq!(series[0].0.get(key::ERROR_TYPE), Some(&"CompilationError".into()));
@@ -127,7 +131,7 @@ fn a_stage_that_comes_later_is_counted_with_its_compile_and_once() {
     let waited =
         SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default());
     let event = compile("k", 250);
-    metrics.add(&event, Some(&waited), 2);
+    metrics.add(&event, Some(&waited));
     metrics.lengthen(&event, Duration::from_millis(750));
     let whole = durations(&metrics);
     assert_eq!((whole.count(), whole.sum, bucket(&whole), whole.range), (1, 1.0, Some(1.0), Some((1.0, 1.0))));
@@ -138,7 +142,7 @@ fn a_stage_that_comes_later_is_counted_with_its_compile_and_once() {
 fn what_has_been_exported_stays_in_its_bucket_and_its_sum_grows() {
     let metrics = Metrics::new(1);
     let event = compile("k", 250);
-    metrics.add(&event, None, 2);
+    metrics.add(&event, None);
     let exported = durations(&metrics);
     metrics.lengthen(&event, Duration::from_millis(750));
     let whole = durations(&metrics);
@@ -149,7 +153,7 @@ fn what_has_been_exported_stays_in_its_bucket_and_its_sum_grows() {
 fn a_storm_between_two_exports_is_counted_whole() {
     let metrics = Metrics::new(1);
     for _ in 0..10_000 {
-        metrics.add(&compile("k", 250), None, 2);
+        metrics.add(&compile("k", 250), None);
     }
     assert!(metrics.state.lock().recent.len() <= State::RECENT);
     assert_eq!(durations(&metrics).count(), 10_000);
