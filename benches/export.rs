@@ -16,6 +16,11 @@ use jitspan::{CacheResult, Cause, CompileEvent, Config, Kernel, Kind, Monitor, S
 
 const SPANS: usize = 100_000;
 
+/// A number on the command line: only so many spans are exported, for callgrind to count.
+fn spans() -> Option<usize> {
+    std::env::args().find_map(|argument| argument.parse().ok())
+}
+
 fn main() {
     if std::env::args().any(|argument| argument == "receive") {
         return receive();
@@ -26,15 +31,17 @@ fn main() {
     let output = receiver.stdout.take().expect("a pipe");
     std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut port).expect("a port");
     for protocol in ["grpc", "http/protobuf"] {
-        export(port.trim(), protocol);
+        export(port.trim(), protocol, spans().unwrap_or(SPANS));
     }
-    storm(port.trim());
+    if spans().is_none() {
+        storm(port.trim());
+    }
     let _ = receiver.kill();
     let _ = receiver.wait();
 }
 
 /// Spans of 3 events of about 8 attributes, as fast as the queue takes them.
-fn export(port: &str, protocol: &str) {
+fn export(port: &str, protocol: &str, spans: usize) {
     let monitor = monitor(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://127.0.0.1:{port}")),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
@@ -43,7 +50,7 @@ fn export(port: &str, protocol: &str) {
         ("JITSPAN_COMPILE_SPANS", "false"),
     ]);
     let (cpu, began) = (cpu_seconds(), Instant::now());
-    for _ in 0..SPANS {
+    for _ in 0..spans {
         while monitor.queued() >= 2_000 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -54,7 +61,7 @@ fn export(port: &str, protocol: &str) {
     let exported = monitor.stats().snapshot()["spans.exported"];
     println!(
         "{protocol}: {exported} spans of 3 events: {cpu:.2} CPU-s, {wall:.2} s, {:.0} spans/s",
-        SPANS as f64 / wall
+        spans as f64 / wall
     );
 }
 

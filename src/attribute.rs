@@ -25,6 +25,17 @@ impl Value {
     pub const fn word(text: &'static str) -> Self {
         Value::Text(Cow::Borrowed(text))
     }
+
+    /// To look at. None: it is a list.
+    pub fn seen(&self) -> Option<Seen<'_>> {
+        match self {
+            Value::Bool(value) => Some(Seen::Bool(*value)),
+            Value::Int(value) => Some(Seen::Int(*value)),
+            Value::Double(value) => Some(Seen::Double(*value)),
+            Value::Text(text) => Some(Seen::Text(text)),
+            Value::List(_) => None,
+        }
+    }
 }
 
 impl From<bool> for Value {
@@ -53,6 +64,43 @@ impl From<&str> for Value {
     }
 }
 
+/// A value that is looked at where it stands: its text is somebody else's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Seen<'a> {
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction.
+    Double(f64),
+    /// Text.
+    Text(&'a str),
+    /// Text that is part of the program.
+    Word(&'static str),
+}
+
+impl Seen<'_> {
+    /// At most so many characters of a text.
+    pub fn cut(self, length: Option<usize>) -> Self {
+        match (self, length) {
+            (Seen::Text(text) | Seen::Word(text), Some(length)) => Seen::Text(cut(text, length)),
+            _ => self,
+        }
+    }
+}
+
+impl From<Seen<'_>> for Value {
+    fn from(value: Seen<'_>) -> Self {
+        match value {
+            Seen::Bool(value) => Value::Bool(value),
+            Seen::Int(value) => Value::Int(value),
+            Seen::Double(value) => Value::Double(value),
+            Seen::Text(text) => Value::from(text),
+            Seen::Word(text) => Value::word(text),
+        }
+    }
+}
+
 /// An ordered list of attributes; a name set twice keeps its place and takes the later value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes {
@@ -72,16 +120,10 @@ impl Attributes {
     }
 
     /// Adds an attribute whose name is not in the list: it is not searched for.
-    pub(crate) fn add(&mut self, key: &'static str, value: impl Into<Value>) {
-        debug_assert!(self.get(key).is_none(), "{key} is there already");
-        self.pairs.push((Cow::Borrowed(key), value.into()));
-    }
-
-    /// The same with a text that may be unknown.
-    pub(crate) fn add_optional(&mut self, key: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.add(key, value);
-        }
+    pub(crate) fn add(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        let key = key.into();
+        debug_assert!(self.get(&key).is_none(), "{key} is there already");
+        self.pairs.push((key, value.into()));
     }
 
     /// Sets one attribute.
@@ -158,11 +200,6 @@ impl Attributes {
             }
         }
     }
-
-    /// Bytes of its names and values.
-    pub fn size(&self) -> usize {
-        self.pairs.iter().map(|(key, value)| key.len() + size(value)).sum()
-    }
 }
 
 impl Serialize for Attributes {
@@ -171,26 +208,25 @@ impl Serialize for Attributes {
     }
 }
 
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::List(values) => values.iter().map(|value| size(value) + 8).sum(),
-        _ => 8,
-    }
-}
-
 fn shorten(value: &mut Value, length: usize) {
     match value {
-        // A text has no more characters than bytes.
-        Value::Text(text) if text.len() <= length => {}
         Value::Text(text) => {
-            if let Some((at, _)) = text.char_indices().nth(length) {
-                *text = Cow::Owned(text[..at].to_owned());
+            let short = cut(text, length);
+            if short.len() < text.len() {
+                *text = Cow::Owned(short.to_owned());
             }
         }
         Value::List(values) => values.iter_mut().for_each(|value| shorten(value, length)),
         _ => {}
     }
+}
+
+fn cut(text: &str, length: usize) -> &str {
+    // A text has no more characters than bytes.
+    if text.len() <= length {
+        return text;
+    }
+    text.char_indices().nth(length).map_or(text, |(at, _)| &text[..at])
 }
 
 /// At most `length` characters of a text, with an ellipsis where it was cut.

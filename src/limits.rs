@@ -18,6 +18,22 @@ pub struct Limits {
     pub span_value_length: Option<usize>,
 }
 
+/// How much one event may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventLimit {
+    /// Attributes.
+    pub attributes: usize,
+    /// Characters in a text.
+    pub value_length: Option<usize>,
+}
+
+impl EventLimit {
+    /// Cuts the attributes of an event.
+    pub fn apply_to(self, attributes: &mut Attributes) {
+        attributes.limit(self.attributes, self.value_length);
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -39,8 +55,8 @@ impl Limits {
         attributes.limit(self.attributes, self.span_value_length.or(self.value_length));
     }
 
-    /// Cuts the attributes of an event.
-    pub fn apply_to_event(&self, attributes: &mut Attributes) {
-        attributes.limit(self.event_attributes, self.value_length);
+    /// What one event may hold.
+    pub fn of_event(&self) -> EventLimit {
+        EventLimit { attributes: self.event_attributes, value_length: self.value_length }
     }
 }

@@ -353,7 +353,7 @@ impl Monitor {
     /// as there are no span events.
     fn emit(&self, event: &CompileEvent, identities: &[SpanContext], waiting: usize, raises: bool) {
         let mut attributes = event.attributes();
-        self.config.limits.apply_to_event(&mut attributes);
+        self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
             Kind::Compile | Kind::Autotune => Severity::Warn,

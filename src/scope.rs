@@ -12,7 +12,7 @@ use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
 use crate::limits::Limits;
 use crate::semconv::{attribute, event as name, span as key};
-use crate::span::{Span, SpanEvent, Status};
+use crate::span::{Content, Span, SpanEvent, Status};
 use crate::summary::Summary;
 
 /// One request in a scope.
@@ -443,21 +443,18 @@ impl Scope {
             .map(|event| SpanEvent {
                 name: Cow::Borrowed(event.kind.event_name()),
                 time: event.started,
-                attributes: event.attributes(),
+                content: Content::Stall(Arc::clone(event), limits.of_event()),
             })
             .collect();
-        let exception = failure.map(|failure| exception(failure, ended));
+        let exception = failure.map(|failure| exception(failure, ended, limits));
         let summarized = state.dropped_events > 0 && limits.events > 0;
         let room = limits.events.saturating_sub(usize::from(exception.is_some()) + usize::from(summarized));
         state.dropped_events += events.len().saturating_sub(room) as u32;
         events.truncate(room);
         if summarized {
-            events.push(summary(state, ended));
+            events.push(summary(state, ended, limits));
         }
         events.extend(exception.filter(|_| limits.events > 0));
-        for event in &mut events {
-            limits.apply_to_event(&mut event.attributes);
-        }
         events
     }
 
@@ -481,19 +478,21 @@ impl Scope {
 }
 
 /// Stands for the events that did not fit.
-fn summary(state: &State, time: UnixNanos) -> SpanEvent {
+fn summary(state: &State, time: UnixNanos, limits: &Limits) -> SpanEvent {
     let mut attributes = Attributes::new();
     attributes.int(attribute::EVENTS_OMITTED, i64::from(state.dropped_events));
     attributes.extend(&state.summary.attributes());
-    SpanEvent { name: Cow::Borrowed(name::SUMMARY), time, attributes }
+    limits.of_event().apply_to(&mut attributes);
+    SpanEvent { name: Cow::Borrowed(name::SUMMARY), time, content: attributes.into() }
 }
 
 /// OpenTelemetry's `exception` event.
-pub fn exception(failure: &Failure, time: UnixNanos) -> SpanEvent {
+fn exception(failure: &Failure, time: UnixNanos, limits: &Limits) -> SpanEvent {
     let mut attributes = Attributes::new();
     attributes.text(attribute::EXCEPTION_TYPE, &*failure.error_type);
     attributes.text(attribute::EXCEPTION_MESSAGE, &*failure.message);
-    SpanEvent { name: Cow::Borrowed(name::EXCEPTION), time, attributes }
+    limits.of_event().apply_to(&mut attributes);
+    SpanEvent { name: Cow::Borrowed(name::EXCEPTION), time, content: attributes.into() }
 }
 
 fn status(failure: Option<&Failure>) -> Status {

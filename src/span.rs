@@ -7,7 +7,8 @@ use opentelemetry::trace::{SpanContext, SpanId};
 use serde::Serialize;
 
 use crate::attribute::Attributes;
-use crate::event::UnixNanos;
+use crate::event::{CompileEvent, UnixNanos};
+use crate::limits::EventLimit;
 use crate::semconv::event::EXCEPTION;
 
 /// How the span ended.
@@ -28,7 +29,50 @@ pub struct SpanEvent {
     /// When.
     pub time: UnixNanos,
     /// Attributes.
-    pub attributes: Attributes,
+    #[serde(rename = "attributes")]
+    pub content: Content,
+}
+
+/// What an event tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// A stall. Its attributes are read when they are written, within the limit.
+    Stall(Arc<CompileEvent>, EventLimit),
+    /// These attributes.
+    Attributes(Attributes),
+}
+
+impl Content {
+    /// The attributes, within the limit.
+    pub fn attributes(&self) -> Cow<'_, Attributes> {
+        match self {
+            Content::Attributes(attributes) => Cow::Borrowed(attributes),
+            Content::Stall(event, limit) => {
+                let mut attributes = event.attributes();
+                limit.apply_to(&mut attributes);
+                Cow::Owned(attributes)
+            }
+        }
+    }
+}
+
+impl From<Attributes> for Content {
+    fn from(attributes: Attributes) -> Self {
+        Content::Attributes(attributes)
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.attributes().serialize(serializer)
+    }
+}
+
+impl SpanEvent {
+    /// Its attributes.
+    pub fn attributes(&self) -> Cow<'_, Attributes> {
+        self.content.attributes()
+    }
 }
 
 /// A finished span.

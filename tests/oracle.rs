@@ -29,7 +29,7 @@ fn ours() -> Span {
     attributes.double("jit.stall.time", 0.25);
     attributes.text("jit.kernels", "añb");
     attributes.set("list", Value::List(vec!["a".into(), "b".into()]));
-    let event = SpanEvent { name: "jit.compile".into(), time: STARTED + 5, attributes: attributes.clone() };
+    let event = SpanEvent { name: "jit.compile".into(), time: STARTED + 5, content: attributes.clone().into() };
     Span {
         context: context(2, false),
         parent: Some(context(1, true)),

@@ -44,7 +44,7 @@ impl<T: Default + Clone> Series<T> {
     pub fn all(&self) -> Vec<(Attributes, T)> {
         let known = self.known.iter().map(|(labels, value)| {
             let mut attributes = Attributes::with_capacity(labels.len());
-            labels.iter().for_each(|(name, text)| attributes.add(name, &**text));
+            labels.iter().for_each(|(name, text)| attributes.add(*name, &**text));
             (attributes, value.clone())
         });
         let overflow = self.overflow.iter().map(|value| {
@@ -61,6 +61,8 @@ impl<T: Default + Clone> Series<T> {
     }
 }
 
+/// The last value first: it is the one that differs, as a rule, and the names are the same in all series.
 fn compare(known: &[(&'static str, String)], labels: &Labels<'_>) -> Ordering {
-    known.iter().map(|(name, value)| (*name, &**value)).cmp(labels.iter().copied())
+    let known = known.iter().rev().map(|(name, value)| (&**value, *name));
+    known.cmp(labels.iter().rev().map(|(name, value)| (*value, *name)))
 }

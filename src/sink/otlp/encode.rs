@@ -12,11 +12,13 @@ use opentelemetry_proto::tonic::trace::v1::{span, status};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::wire::Message;
-use crate::attribute::{Attributes, Value};
+use super::wire::{self, Message};
+use crate::attribute::{Attributes, Seen, Value};
+use crate::event::CompileEvent;
+use crate::limits::EventLimit;
 use crate::log::LogEvent;
 use crate::semconv::SCOPE_NAME;
-use crate::span::{Span, SpanEvent, Status};
+use crate::span::{Content, Span, SpanEvent, Status};
 
 /// The Collector refuses gRPC messages over 4 MiB for good, so we stay below, with room for the envelope.
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
@@ -76,12 +78,16 @@ fn put_field(tag: u32, bytes: &[u8], buffer: &mut BytesMut) {
 
 /// One span. `shared` holds the events of the span before, which are this one's too where a batch waited.
 pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
+    let events = shared.of(&from.events);
+    wire::written(|span| put_span(span, from, events))
+}
+
+/// `events` are the span's own, if they have been written before.
+fn put_span(span: &mut Message, from: &Span, events: Option<&[u8]>) {
     let parent = from.parent.as_ref();
     let remote = parent.is_some_and(SpanContext::is_remote);
     let flags = u32::from(from.context.trace_flags().to_u8()) | HAS_IS_REMOTE | if remote { IS_REMOTE } else { 0 };
-    let events = shared.of(&from.events);
-    let mut span = Message::with_capacity(RECORD_BYTES + from.name.len() + bytes_of(&from.attributes) + events.len());
-    identity(&mut span, &from.context, [1, 2]);
+    identity(span, &from.context, [1, 2]);
     span.bytes(3, from.context.trace_state().header().as_bytes());
     if let Some(parent) = parent {
         span.put_bytes(4, &parent.span_id().to_bytes());
@@ -90,8 +96,11 @@ pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
     span.number(6, span::SpanKind::Internal as u64);
     span.fixed_64(7, from.started);
     span.fixed_64(8, from.ended);
-    put_attributes(&mut span, [9, 10], &from.attributes);
-    span.written(events);
+    put_attributes(span, [9, 10], &from.attributes);
+    match events {
+        Some(fields) => span.fields(fields),
+        None => put_events(span, &from.events),
+    }
     span.number(12, from.dropped_events.into());
     if let Status::Error(message) = &from.status {
         span.message(15, |status| {
@@ -100,7 +109,6 @@ pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
         });
     }
     span.fixed_32(16, flags);
-    span.into_bytes()
 }
 
 /// The events of a span as its field, written once for all requests of a batch.
@@ -108,39 +116,43 @@ pub fn span(from: &Span, shared: &mut SharedEvents) -> Vec<u8> {
 pub struct SharedEvents(Option<(Arc<Vec<SpanEvent>>, Vec<u8>)>);
 
 impl SharedEvents {
-    fn of(&mut self, events: &Arc<Vec<SpanEvent>>) -> &[u8] {
+    /// None: no other span has them, so they are written into it.
+    fn of(&mut self, events: &Arc<Vec<SpanEvent>>) -> Option<&[u8]> {
         let known = self.0.take().filter(|(known, _)| Arc::ptr_eq(known, events));
-        &self.0.insert(known.unwrap_or_else(|| (Arc::clone(events), fields(events)))).1
+        if known.is_none() && Arc::strong_count(events) == 1 {
+            return None;
+        }
+        let fields = || (Arc::clone(events), wire::written(|span| put_events(span, events)));
+        Some(&self.0.insert(known.unwrap_or_else(fields)).1)
     }
 }
 
-fn fields(events: &[SpanEvent]) -> Vec<u8> {
-    let bytes = events.iter().map(|event| EVENT_BYTES + event.name.len() + bytes_of(&event.attributes)).sum();
-    let mut span = Message::with_capacity(bytes);
+fn put_events(span: &mut Message, events: &[SpanEvent]) {
     for from in events {
         span.message(11, |event| {
             event.fixed_64(1, from.time);
             event.bytes(2, from.name.as_bytes());
-            put_attributes(event, [3, 4], &from.attributes);
+            match &from.content {
+                Content::Attributes(attributes) => put_attributes(event, [3, 4], attributes),
+                Content::Stall(stall, limit) => put_stall(event, [3, 4], stall, *limit),
+            }
         });
     }
-    span.into_bytes()
 }
 
 /// One log-based event.
 pub fn log(from: &LogEvent) -> Vec<u8> {
-    let bytes = RECORD_BYTES + from.name.len() + from.body.len() + bytes_of(&from.attributes);
-    let mut record = Message::with_capacity(bytes);
-    record.fixed_64(1, from.time);
-    record.number(2, from.severity.number() as u64);
-    record.bytes(3, from.severity.text().as_bytes());
-    record.message(5, |body| body.put_bytes(1, from.body.as_bytes()));
-    put_attributes(&mut record, [6, 7], &from.attributes);
-    record.fixed_32(8, from.context.trace_flags().to_u8().into());
-    identity(&mut record, &from.context, [9, 10]);
-    record.fixed_64(11, from.observed);
-    record.bytes(12, from.name.as_bytes());
-    record.into_bytes()
+    wire::written(|record| {
+        record.fixed_64(1, from.time);
+        record.number(2, from.severity.number() as u64);
+        record.bytes(3, from.severity.text().as_bytes());
+        record.message(5, |body| body.put_bytes(1, from.body.as_bytes()));
+        put_attributes(record, [6, 7], &from.attributes);
+        record.fixed_32(8, from.context.trace_flags().to_u8().into());
+        identity(record, &from.context, [9, 10]);
+        record.fixed_64(11, from.observed);
+        record.bytes(12, from.name.as_bytes());
+    })
 }
 
 fn identity(record: &mut Message, context: &SpanContext, [trace_id, span_id]: [u64; 2]) {
@@ -148,38 +160,70 @@ fn identity(record: &mut Message, context: &SpanContext, [trace_id, span_id]: [u
     record.put_bytes(span_id, &context.span_id().to_bytes());
 }
 
-/// What a record and an event take beside their texts and attributes, about: ids, times, keys and lengths.
-const RECORD_BYTES: usize = 96;
-const EVENT_BYTES: usize = 16;
-
-/// What attributes take, about: each has four keys, and lengths of one or two bytes.
-fn bytes_of(attributes: &Attributes) -> usize {
-    attributes.size() + 9 * attributes.len()
-}
-
 /// The attributes, and how many the limits took away.
 fn put_attributes(to: &mut Message, [list, dropped]: [u64; 2], from: &Attributes) {
     for (key, value) in from.iter() {
-        to.message(list, |pair| {
-            pair.bytes(1, key.as_bytes());
-            pair.message(2, |any| put_value(any, value));
-        });
+        match value.seen() {
+            Some(value) => put_pair(to, list, key, value),
+            None => to.message(list, |pair| {
+                pair.bytes(1, key.as_bytes());
+                pair.message(2, |any| put_value(any, value));
+            }),
+        }
     }
     to.number(dropped, from.dropped().into());
 }
 
+/// The attributes of a stall that fit, and how many do not.
+fn put_stall(to: &mut Message, [list, dropped]: [u64; 2], from: &CompileEvent, limit: EventLimit) {
+    let mut count = 0;
+    from.each_attribute(&mut |key, value| {
+        if count < limit.attributes {
+            put_pair(to, list, &key, value.cut(limit.value_length));
+        }
+        count += 1;
+    });
+    to.number(dropped, count.saturating_sub(limit.attributes) as u64);
+}
+
+/// One attribute.
+fn put_pair(to: &mut Message, list: u64, key: &str, value: Seen<'_>) {
+    let name = key.as_bytes();
+    let is_written = match value {
+        Seen::Text(text) | Seen::Word(text) => to.short_pair(list, name, [0x0a, text.len() as u8], text.as_bytes()),
+        Seen::Double(value) => {
+            let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+            to.short_pair(list, name, [0x21, a, b, c, d, e, f, g, h], &[])
+        }
+        Seen::Bool(_) | Seen::Int(_) => false,
+    };
+    if !is_written {
+        to.message(list, |pair| {
+            pair.bytes(1, name);
+            pair.message(2, |any| put_seen(any, value));
+        });
+    }
+}
+
 /// The one of `AnyValue` that it is.
-fn put_value(any: &mut Message, value: &Value) {
+fn put_seen(any: &mut Message, value: Seen<'_>) {
     match value {
-        Value::Text(text) => any.put_bytes(1, text.as_bytes()),
-        Value::Bool(value) => any.put_number(2, (*value).into()),
-        Value::Int(value) => any.put_number(3, *value as u64),
-        Value::Double(value) => any.put_fixed_64(4, value.to_bits()),
-        Value::List(values) => any.message(5, |list| {
+        Seen::Text(text) | Seen::Word(text) => any.put_bytes(1, text.as_bytes()),
+        Seen::Bool(value) => any.put_number(2, value.into()),
+        Seen::Int(value) => any.put_number(3, value as u64),
+        Seen::Double(value) => any.put_fixed_64(4, value.to_bits()),
+    }
+}
+
+fn put_value(any: &mut Message, value: &Value) {
+    match (value.seen(), value) {
+        (Some(value), _) => put_seen(any, value),
+        (None, Value::List(values)) => any.message(5, |list| {
             for value in values {
                 list.message(1, |any| put_value(any, value));
             }
         }),
+        (None, _) => {}
     }
 }
 
@@ -212,7 +256,11 @@ mod tests {
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Proto, Status as ProtoStatus};
     use proptest::prelude::*;
 
+    use std::borrow::Cow;
+    use std::time::Duration;
+
     use super::*;
+    use crate::event::{Autotune, Cause, Detail, Failure, Kernel, Kind, Stage};
     use crate::log::Severity;
 
     // The same through prost, which knows the fields' numbers and types from OpenTelemetry's own definitions.
@@ -221,8 +269,8 @@ mod tests {
         span::Event {
             time_unix_nano: from.time,
             name: from.name.clone().into_owned(),
-            dropped_attributes_count: from.attributes.dropped(),
-            attributes: attributes(&from.attributes),
+            dropped_attributes_count: from.attributes().dropped(),
+            attributes: attributes(&from.attributes()),
         }
     }
 
@@ -305,10 +353,49 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = SpanEvent> {
-        (".{0,40}", any::<u64>(), any_attributes()).prop_map(|(name, time, attributes)| SpanEvent {
+        let content = prop_oneof![any_attributes().prop_map(Content::from), any_stall()];
+        (".{0,40}", any::<u64>(), content).prop_map(|(name, time, content)| SpanEvent {
             name: name.into(),
             time,
-            attributes,
+            content,
+        })
+    }
+
+    /// Long and short texts, some stages twice, each optional part there or not, any limit.
+    fn any_stall() -> impl Strategy<Value = Content> {
+        let text = || prop_oneof![4 => ".{0,30}", 1 => ".{100,200}"];
+        let pairs = || prop::collection::vec((text(), text()), 0..4);
+        let stage = ("[ab]{1,2}", any::<u32>()).prop_map(|(name, nanoseconds)| Stage {
+            name: name.into(),
+            duration: Duration::from_nanos(nanoseconds.into()),
+        });
+        let kernel = (text(), prop::option::of(text()), prop::option::of(text()), prop::option::of(any::<u32>()))
+            .prop_map(|(name, module, file, line)| Kernel { name, module, file, line });
+        let autotune = (pairs(), prop::option::of(any::<u32>()), prop::option::of(text()), any::<u8>()).prop_map(
+            |(key, declared, best, timings)| Autotune {
+                key,
+                declared: declared.map(u64::from),
+                benchmarked: None,
+                best,
+                timings: (0..timings).map(|at| (at.to_string(), f64::from(at))).collect(),
+            },
+        );
+        let what = (kernel, any::<u32>(), prop::collection::vec(text(), 0..3), prop::collection::vec(stage, 0..5));
+        let more = (pairs(), prop::option::of(autotune), prop::option::of((text(), text())), any::<[bool; 4]>());
+        let limit = (0..30_usize, prop::option::of(0..150_usize));
+        (what, more, limit).prop_map(|(what, more, (attributes, value_length))| {
+            let (kernel, duration, changes, stages) = what;
+            let (options, autotune, failure, [owned, cause, thread, detail]) = more;
+            let runtime = if owned { Cow::Owned("other".to_owned()) } else { Cow::Borrowed("triton") };
+            let mut event = CompileEvent::new(Kind::Compile, runtime, kernel);
+            event.duration = Duration::from_nanos(duration.into());
+            (event.changes, event.stages, event.options, event.autotune) = (changes, stages, options, autotune);
+            event.failure = failure.map(|(error_type, message)| Failure { error_type, message });
+            event.cause = cause.then_some(Cause::Recompile);
+            event.thread = thread.then(|| (-1, "main".to_owned()));
+            (event.manual_warmup, event.first_in_process) = (thread, detail);
+            event.detail = detail.then(|| Box::new(Detail { stack: Some("at\n".repeat(99)), ..Detail::default() }));
+            Content::Stall(Arc::new(event), EventLimit { attributes, value_length })
         })
     }
 
@@ -326,14 +413,14 @@ mod tests {
     fn any_log() -> impl Strategy<Value = LogEvent> {
         let severity = prop_oneof![Just(Severity::Info), Just(Severity::Warn), Just(Severity::Error)];
         (any_context(), any_event(), any::<u64>(), severity, ".{0,200}").prop_map(
-            |(context, SpanEvent { name, time, attributes }, observed, severity, body)| LogEvent {
+            |(context, SpanEvent { name, time, content }, observed, severity, body)| LogEvent {
                 context,
                 name,
                 time,
                 observed,
                 severity,
                 body,
-                attributes,
+                attributes: content.attributes().into_owned(),
             },
         )
     }

@@ -3,6 +3,8 @@
 //!
 //! proto3: a field that has its default value is left out, save inside a `oneof`, where it says which one it is.
 
+use std::cell::Cell;
+
 /// Wire types.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
@@ -13,17 +15,28 @@ const FIXED_32: u64 = 5;
 #[derive(Debug, Default)]
 pub struct Message(Vec<u8>);
 
+thread_local! {
+    /// Where this thread writes, so that a record is copied once, to a place of just its size.
+    static DRAFT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More than a record has, as a rule; a larger draft is not kept.
+const DRAFT_BYTES: usize = 16 * 1024;
+
+/// The bytes of a message.
+pub fn written(body: impl FnOnce(&mut Message)) -> Vec<u8> {
+    // A thread that is ending has no draft any more.
+    let mut message = Message(DRAFT.try_with(Cell::take).unwrap_or_default());
+    message.0.clear();
+    body(&mut message);
+    let bytes = message.0.as_slice().to_vec();
+    if message.0.capacity() <= DRAFT_BYTES {
+        let _ = DRAFT.try_with(|draft| draft.set(message.0));
+    }
+    bytes
+}
+
 impl Message {
-    /// Nothing written yet, with room for so many bytes: growing step by step would copy what is there each time.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Message(Vec::with_capacity(bytes))
-    }
-
-    /// What was written.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-
     /// Text or bytes.
     pub fn bytes(&mut self, field: u64, value: &[u8]) {
         if !value.is_empty() {
@@ -96,8 +109,24 @@ impl Message {
         self.0[start + more] = left as u8;
     }
 
+    /// `{field: {1: key, 2: {value}}}`, as most attributes are: short, so that each length is one byte and known
+    /// before. `value` comes in two parts, for the second may be a text. False: it is not, write it as usual.
+    pub fn short_pair<const N: usize>(&mut self, field: u64, key: &[u8], value: [u8; N], rest: &[u8]) -> bool {
+        let of_value = N + rest.len();
+        let of_pair = 4 + key.len() + of_value;
+        if field > 15 || key.is_empty() || of_pair >= 0x80 {
+            return false;
+        }
+        self.0.extend_from_slice(&[(field << 3 | LENGTH_DELIMITED) as u8, of_pair as u8, 0x0a, key.len() as u8]);
+        self.0.extend_from_slice(key);
+        self.0.extend_from_slice(&[0x12, of_value as u8]);
+        self.0.extend_from_slice(&value);
+        self.0.extend_from_slice(rest);
+        true
+    }
+
     /// Fields that were written before.
-    pub fn written(&mut self, fields: &[u8]) {
+    pub fn fields(&mut self, fields: &[u8]) {
         self.0.extend_from_slice(fields);
     }
 
