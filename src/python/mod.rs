@@ -6,6 +6,7 @@ mod asgi;
 mod convert;
 mod datadog_span;
 mod engines;
+mod fork_gate;
 mod guard;
 mod here;
 pub mod hooks;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::lock::Mutex;
 use pyo3::prelude::*;
 
+use super::fork_gate;
 use crate::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
 
@@ -17,7 +18,7 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
     // Not the guard: it would come here again.
-    let _ = logger(py).and_then(|logger| logger.call_method1(level, ("%s", message)));
+    let _ = logger(py).and_then(|logger| fork_gate::write(py, || logger.call_method1(level, ("%s", message))));
 }
 
 /// Logs what few read: the message is not even made for nobody.
