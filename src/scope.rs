@@ -1,6 +1,8 @@
 //! The requests being served on this thread or task, and what they waited for.
 //! Does no I/O, reads no clock, knows neither the OpenTelemetry SDK nor Python: time and ids are handed in.
 
+mod ending;
+
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -9,10 +11,10 @@ use crate::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
 
 use crate::attribute::Attributes;
-use crate::event::{CompileEvent, Failure, UnixNanos, nanos};
+use crate::event::{CompileEvent, UnixNanos, nanos};
 use crate::limits::Limits;
 use crate::semconv::{attribute, event as name, span as key};
-use crate::span::{Content, Span, SpanEvent, Status};
+use crate::span::{Span, Status};
 use crate::summary::Summary;
 
 /// One request in a scope.
@@ -331,7 +333,7 @@ impl Scope {
                 attributes: attributes.clone(),
                 events: Arc::default(),
                 dropped_events: 0,
-                status: status(stall.event.failure.as_ref()),
+                status: ending::status(stall.event.failure.as_ref()),
             })
             .collect()
     }
@@ -368,96 +370,6 @@ impl Scope {
             .collect()
     }
 
-    /// Ends it. A scope in which nothing compiled, or that has ended, gives nothing. A stall that is still going on in
-    /// another thread finds it ended.
-    pub fn close(&self, ended: UnixNanos, limits: &Limits) -> Vec<Span> {
-        self.end(ended, None, limits)
-    }
-
-    /// Ends it as failed: each span carries the status and an exception event.
-    pub fn fail(&self, failure: &Failure, ended: UnixNanos, limits: &Limits) -> Vec<Span> {
-        self.end(ended, Some(failure), limits)
-    }
-
-    fn end(&self, ended: UnixNanos, failure: Option<&Failure>, limits: &Limits) -> Vec<Span> {
-        let mut state = self.0.state.lock();
-        // A live span is ended by its owner, and may stall again before that, even after an error.
-        if state.ended || self.0.served == Served::LiveSpan {
-            return Vec::new();
-        }
-        if state.summary.count() == 0 {
-            state.ended = failure.is_none();
-            return Vec::new();
-        }
-        state.ended = true;
-        let options = &self.0.options;
-        let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
-        let ended = ended.max(latest).max(options.started);
-        let events = Arc::new(self.events(&mut state, failure, ended, limits));
-        let mut common = state.summary.attributes();
-        let own = state.events.iter().find(|event| event.ended() == latest).filter(|_| self.is_orphan());
-        if let Some(event) = own {
-            common.extend(&event.attributes());
-        }
-        let failed = failure.or(own.and_then(|event| event.failure.as_ref()));
-        if let Some(failure) = failure {
-            common.text(attribute::ERROR_TYPE, &*failure.error_type);
-        }
-        common.extend(&options.attributes);
-        let sampled = state.identities.iter().zip(&options.requests).filter(|(identity, _)| identity.is_sampled());
-        let sampled: Vec<_> = sampled.collect();
-        // The last one takes what the others have copied.
-        let commons = std::iter::repeat_n(common, sampled.len());
-        sampled
-            .into_iter()
-            .zip(commons)
-            .map(|((identity, request), mut attributes)| {
-                attributes.extend(&request.attributes);
-                limits.apply_to_span(&mut attributes);
-                Span {
-                    context: identity.clone(),
-                    parent: request.parent.clone(),
-                    name: own.map_or(options.name.clone(), |event| event.kind.event_name().into()),
-                    started: options.started,
-                    ended,
-                    attributes,
-                    events: Arc::clone(&events),
-                    dropped_events: state.dropped_events,
-                    status: status(failed),
-                }
-            })
-            .collect()
-    }
-
-    fn events(
-        &self,
-        state: &mut State,
-        failure: Option<&Failure>,
-        ended: UnixNanos,
-        limits: &Limits,
-    ) -> Vec<SpanEvent> {
-        state.events.sort_by_key(|event| event.started);
-        let mut events: Vec<SpanEvent> = state
-            .events
-            .iter()
-            .map(|event| SpanEvent {
-                name: Cow::Borrowed(event.kind.event_name()),
-                time: event.started,
-                content: Content::Stall(Arc::clone(event), limits.of_event()),
-            })
-            .collect();
-        let exception = failure.map(|failure| exception(failure, ended, limits));
-        let summarized = state.dropped_events > 0 && limits.events > 0;
-        let room = limits.events.saturating_sub(usize::from(exception.is_some()) + usize::from(summarized));
-        state.dropped_events += events.len().saturating_sub(room) as u32;
-        events.truncate(room);
-        if summarized {
-            events.push(summary(state, ended, limits));
-        }
-        events.extend(exception.filter(|_| limits.events > 0));
-        events
-    }
-
     fn identify(&self, state: &mut State, identify: Identify<'_>) {
         if state.identities.is_empty() {
             state.identities =
@@ -475,28 +387,6 @@ impl Scope {
                 .collect()
         })
     }
-}
-
-/// Stands for the events that did not fit.
-fn summary(state: &State, time: UnixNanos, limits: &Limits) -> SpanEvent {
-    let mut attributes = Attributes::new();
-    attributes.int(attribute::EVENTS_OMITTED, i64::from(state.dropped_events));
-    attributes.extend(&state.summary.attributes());
-    limits.of_event().apply_to(&mut attributes);
-    SpanEvent { name: Cow::Borrowed(name::SUMMARY), time, content: attributes.into() }
-}
-
-/// OpenTelemetry's `exception` event.
-fn exception(failure: &Failure, time: UnixNanos, limits: &Limits) -> SpanEvent {
-    let mut attributes = Attributes::new();
-    attributes.text(attribute::EXCEPTION_TYPE, &*failure.error_type);
-    attributes.text(attribute::EXCEPTION_MESSAGE, &*failure.message);
-    limits.of_event().apply_to(&mut attributes);
-    SpanEvent { name: Cow::Borrowed(name::EXCEPTION), time, content: attributes.into() }
-}
-
-fn status(failure: Option<&Failure>) -> Status {
-    failure.map_or(Status::Unset, |failure| Status::Error(failure.message.clone().into()))
 }
 
 fn with_span_id(identity: &SpanContext, id: Option<&SpanId>) -> SpanContext {
