@@ -3,8 +3,11 @@
 
 use pyo3::prelude::*;
 
-use super::{hooks, imports, lifetime, report};
 use crate::config::{Config, ConfigError, Settings};
+use crate::python::hooks;
+use crate::python::host::imports;
+use crate::python::host::lifetime;
+use crate::python::host::report;
 use crate::semconv;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
@@ -63,5 +66,5 @@ pub fn is_armed() -> bool {
 }
 
 fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
-    Config::resolve(settings, &super::engines::variable)
+    Config::resolve(settings, &crate::python::engines::variable)
 }

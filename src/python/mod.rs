@@ -1,30 +1,13 @@
 //! The Python module: a list of exports. This folder alone knows PyO3; it converts and calls.
 
-mod api;
 mod arming;
-mod asgi;
-mod convert;
-mod datadog_span;
 mod engines;
-mod fork_gate;
-mod guard;
-mod here;
 pub mod hooks;
-mod imports;
-mod instrumentor;
-mod intercept;
-mod interceptor;
-mod late;
-mod lifetime;
-mod local_root;
-mod operation;
-mod otel_span;
-mod provider_flush;
-mod report;
-mod resource;
-mod run;
-mod scope;
-mod status;
+mod host;
+mod live;
+mod patch;
+mod stall;
+mod surface;
 
 use pyo3::prelude::*;
 
@@ -45,19 +28,19 @@ pub mod jitspan {
     #[pymodule_export]
     use super::UnexpectedCompileError;
     #[pymodule_export]
-    use super::api::{activate, deactivate, flush, is_active, main, stats};
-    #[pymodule_export]
-    use super::asgi::Middleware;
-    #[pymodule_export]
     use super::engines::vllm::_vllm_kept;
     #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
-    use super::instrumentor::{_start, Instrumentor};
+    use super::surface::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
-    use super::scope::{BoundFunction, Scope, batch, bind, request};
+    use super::surface::instrumentor::{_start, Instrumentor};
     #[pymodule_export]
-    use super::status::{RuntimeStatus, status};
+    use super::surface::middleware::Middleware;
+    #[pymodule_export]
+    use super::surface::scope::{BoundFunction, Scope, batch, bind, request};
+    #[pymodule_export]
+    use super::surface::status::{RuntimeStatus, status};
 
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
@@ -65,7 +48,7 @@ pub mod jitspan {
 
     #[pymodule_init]
     fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
-        super::scope::prepare(module.py())?;
-        super::asgi::finish(module.py())
+        super::surface::scope::prepare(module.py())?;
+        super::surface::middleware::finish(module.py())
     }
 }

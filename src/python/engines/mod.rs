@@ -11,8 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::lock::Mutex;
 use pyo3::prelude::*;
 
-use super::intercept::{After, Call, Standings};
-use super::{arming, convert, guard, late, report};
+use crate::python::arming;
+use crate::python::host::convert;
+use crate::python::host::guard;
+use crate::python::host::report;
+use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::late;
 
 /// One engine.
 pub struct Engine {
@@ -35,7 +39,7 @@ impl Engine {
 /// All of them.
 pub static ENGINES: [&Engine; 2] = [&vllm::ENGINE, &sglang::ENGINE];
 
-/// What runs at a point: as [`super::intercept::Watch`], and nothing is captured.
+/// What runs at a point: as [`crate::python::patch::intercept::Watch`], and nothing is captured.
 pub type Watch = fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>;
 
 /// Something that we do at a place in an engine.

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
-use super::intercept::Standings;
-use super::{guard, late, report};
 use crate::lock::Mutex;
+use crate::python::host::guard;
+use crate::python::host::report;
+use crate::python::patch::intercept::Standings;
+use crate::python::patch::late;
 
 /// One runtime.
 pub struct Runtime {

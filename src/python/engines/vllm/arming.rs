@@ -7,10 +7,14 @@ use pyo3::prelude::*;
 
 use crate::config::{Mode, Settings};
 use crate::event::{CompileEvent, Failure, Kernel, Kind};
-use crate::python::convert::{get, get_text};
+use crate::python::arming;
 use crate::python::engines::wait_for_other_ranks;
-use crate::python::intercept::{After, Call};
-use crate::python::{arming, late, operation, report, scope};
+use crate::python::host::convert::{get, get_text};
+use crate::python::host::report;
+use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::late;
+use crate::python::stall;
+use crate::python::surface::scope;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
@@ -76,12 +80,12 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     }
     let name = text("fn_name").unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
     if !backend.eq_ignore_ascii_case("triton")
-        && let Some(pending) = operation::begin(py)
+        && let Some(pending) = stall::begin(py)
     {
         let mut event = CompileEvent::new(Kind::Compile, backend.to_ascii_lowercase(), Kernel::named(&*name));
         event.duration = Duration::ZERO;
         // In our error mode it fails the spans and flushes; what is raised is vLLM's.
-        operation::finish(py, &pending, event, "refused");
+        stall::finish(py, &pending, event, "refused");
     }
     if let Some(scope) = scope::current(py)?.and_then(|scope| scope.get().stalled()) {
         let event = text("event").unwrap_or_default();

@@ -14,11 +14,11 @@ use super::{ENDPOINT, remember_endpoint};
 use crate::attribute::Attributes;
 use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::arming;
-use crate::python::convert::{get, get_text};
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Outcome, Standings};
-use crate::python::otel_span::mapping;
-use crate::python::scope::request_of;
+use crate::python::host::convert::{get, get_text};
+use crate::python::host::guard::guard;
+use crate::python::live::otel_span::mapping;
+use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
 use crate::span::{Span, Status};
 

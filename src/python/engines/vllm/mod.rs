@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 
 use super::Reached::{Import, Object};
 use super::{Engine, Point};
-use crate::python::convert::{get, get_text};
+use crate::python::host::convert::{get, get_text};
 pub use worker::has_other_ranks;
 
 /// vLLM's points.

@@ -12,10 +12,10 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::{ENGINE, remember_endpoint, stalls};
 use crate::attribute::Attributes;
-use crate::python::convert::{get, get_text};
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Outcome};
-use crate::python::scope::{Scope, Step, request_of};
+use crate::python::host::convert::{get, get_text};
+use crate::python::host::guard::guard;
+use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::Request;
 use crate::semconv::engine as key;
 

@@ -8,9 +8,10 @@ use super::known::Specialization;
 use crate::attribute::bounded;
 use crate::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::lock::Mutex;
-use crate::python::convert::{get, get_text, text as plain_text, type_name};
-use crate::python::intercept::Call;
-use crate::python::{here, imports};
+use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
+use crate::python::host::here;
+use crate::python::host::imports;
+use crate::python::patch::intercept::Call;
 
 /// The name on the wire.
 pub const RUNTIME: &str = "cutedsl";

@@ -16,8 +16,8 @@ mod trace;
 
 use pyo3::prelude::*;
 
-use crate::python::convert::get;
-use crate::python::intercept::Standings;
+use crate::python::host::convert::get;
+use crate::python::patch::intercept::Standings;
 
 /// Stands in all places of this version. `module` is `cutlass.cutlass_dsl.cutlass`, which has imported the others.
 pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {

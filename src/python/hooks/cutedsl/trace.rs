@@ -13,8 +13,8 @@ use super::describe::{self, Subject};
 use super::known;
 use crate::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
-use crate::python::intercept::{After, Call, Outcome};
-use crate::python::operation;
+use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::stall;
 use crate::source::{Source, System};
 use crate::stats::Counter;
 
@@ -80,7 +80,7 @@ fn follow(py: Python<'_>, subject: Subject) -> After {
                     monitor.stats().add(Counter::Retraces, 1);
                 }
             }
-            (Err(error), _) if depth == 0 && !operation::is_ours(py, error) => fail(py, &trace, error),
+            (Err(error), _) if depth == 0 && !stall::is_ours(py, error) => fail(py, &trace, error),
             _ => {}
         }
         Ok(None)
@@ -89,18 +89,18 @@ fn follow(py: Python<'_>, subject: Subject) -> After {
 
 /// The user's function could not be traced.
 fn fail(py: Python<'_>, trace: &Trace, error: &PyErr) {
-    let Some(pending) = operation::begin(py) else { return };
+    let Some(pending) = stall::begin(py) else { return };
     let (mut event, specialization) = describe::event(py, &trace.subject);
     event.started = trace.started;
     event.duration = trace.clock.elapsed();
-    event.failure = Some(operation::failure(py, error));
+    event.failure = Some(stall::failure(py, error));
     explain(&mut event, &specialization);
-    operation::finish(py, &pending, event, &describe::text(&specialization));
+    stall::finish(py, &pending, event, &describe::text(&specialization));
 }
 
 /// `BaseDSL.compile_and_cache`: memory does not have it.
 pub fn build(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let Some(pending) = stall::begin(py) else { return Ok(None) };
     // Without a trace around it: some way to compile that we do not know.
     let alone = TRACES.with_borrow(|traces| traces.last().is_none_or(|trace| trace.building));
     let depth = match alone {
@@ -115,9 +115,9 @@ pub fn build(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     // Described before it is compiled: then the DSL forgets the options, and arguments may change.
     let (event, specialization) = describe::event(py, &subject);
     let traced = at(depth, |trace| trace.clock.elapsed()).unwrap_or_default();
-    operation::enter(&pending);
+    stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
-        operation::leave(&pending);
+        stall::leave(&pending);
         let raise = built(py, depth, &pending, Built { event, specialization, traced }, outcome);
         match alone {
             true => {
@@ -157,7 +157,7 @@ fn built(
     }
     event.started = started;
     event.duration = duration;
-    event.failure = outcome.err().map(|error| operation::failure(py, error));
+    event.failure = outcome.err().map(|error| stall::failure(py, error));
     let rest = duration.saturating_sub(traced).saturating_sub(pipeline.unwrap_or_default());
     let stages = [("trace", Some(traced)), ("pipeline", pipeline), ("engine", Some(rest))];
     let ran = stages.into_iter().filter_map(|(name, duration)| Some(Stage { name: name.into(), duration: duration? }));
@@ -167,7 +167,7 @@ fn built(
     if event.failure.is_none() {
         known::remember(&describe::identity(&event.kernel), specialization);
     }
-    operation::finish(py, pending, event, &text).1
+    stall::finish(py, pending, event, &text).1
 }
 
 fn explain(event: &mut CompileEvent, specialization: &known::Specialization) {
@@ -193,14 +193,14 @@ pub fn pipeline(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>>
 
 /// Somebody calls the compiler himself: all that is known is that it compiles.
 fn direct(py: Python<'_>) -> PyResult<Option<After>> {
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let Some(pending) = stall::begin(py) else { return Ok(None) };
     Ok(Some(Box::new(move |py, outcome| {
         let mut event = CompileEvent::new(Kind::Compile, describe::RUNTIME, Kernel::named(describe::UNKNOWN));
         event.duration = pending.elapsed();
         event.stages = vec![Stage { name: "pipeline".into(), duration: event.duration }];
-        event.failure = outcome.err().map(|error| operation::failure(py, error));
+        event.failure = outcome.err().map(|error| stall::failure(py, error));
         describe::add_process(py, &mut event);
-        Ok(operation::finish(py, &pending, event, "").1)
+        Ok(stall::finish(py, &pending, event, "").1)
     })))
 }
 

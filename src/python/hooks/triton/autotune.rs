@@ -19,10 +19,11 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::describe;
 use crate::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::monitor::Pending;
-use crate::python::convert::get;
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Interceptor, Standings};
-use crate::python::{imports, operation};
+use crate::python::host::convert::get;
+use crate::python::host::guard::guard;
+use crate::python::host::imports;
+use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::stall;
 
 /// A tuning that is going on in this thread.
 struct Tune {
@@ -107,7 +108,7 @@ fn prunes(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 fn begin(py: Python<'_>, tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> bool {
     // A tuning that came to nothing (pruned to one configuration, from 3.8 on) is still here.
     drop(take(tuner));
-    let Some(pending) = operation::begin(py) else { return false };
+    let Some(pending) = stall::begin(py) else { return false };
     let named = named_values(tuner, keywords);
     let known = get(tuner, "cache").and_then(|cache| cache.cast_into::<PyDict>().ok());
     let known = known.filter(|known| !known.is_empty());
@@ -172,10 +173,10 @@ fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         None => None,
     };
     let Some(pending) = pending else { return Ok(None) };
-    operation::enter(&pending);
+    stall::enter(&pending);
     let (tuner, config) = (tuner.unbind(), config.unbind());
     Ok(Some(Box::new(move |py, outcome| {
-        operation::leave(&pending);
+        stall::leave(&pending);
         let tuner = tuner.bind(py);
         match outcome {
             Ok(timing) => {
@@ -194,10 +195,10 @@ fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             Err(error) => {
                 if let Some(tune) = take(tuner)
                     // Error mode has stopped it at a compile, which has been reported.
-                    && !operation::is_ours(py, error)
+                    && !stall::is_ours(py, error)
                 {
                     let mut event = event(py, tuner, &tune, CacheResult::Miss);
-                    event.failure = Some(operation::failure(py, error));
+                    event.failure = Some(stall::failure(py, error));
                     if let Some(autotune) = &mut event.autotune {
                         autotune.best = None;
                     }
@@ -306,7 +307,7 @@ fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResu
 
 fn finish(py: Python<'_>, tune: &Tune, event: CompileEvent) -> Option<PyErr> {
     let key = tune.key.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
-    let (_, raise) = operation::finish(py, &tune.pending, event, &format!("autotune {key}"));
+    let (_, raise) = stall::finish(py, &tune.pending, event, &format!("autotune {key}"));
     raise
 }
 

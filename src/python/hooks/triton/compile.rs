@@ -17,10 +17,11 @@ use super::{describe, inductor, launcher, manual, specialization};
 use crate::event::{CacheResult, CompileEvent, Kind};
 use crate::lock::Mutex;
 use crate::monitor::Pending;
-use crate::python::convert::{get, item};
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Outcome, Standings};
-use crate::python::{imports, operation};
+use crate::python::host::convert::{get, item};
+use crate::python::host::guard::guard;
+use crate::python::host::imports;
+use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::stall;
 
 /// Between the hook before and the hook after.
 struct Entry {
@@ -57,7 +58,7 @@ pub fn set_post_hook(present: bool) {
 pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(info) = call.keyword("fn") else { return Ok(None) };
     let function = get(&info, "jit_function").unwrap_or(info);
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let Some(pending) = stall::begin(py) else { return Ok(None) };
     let payload = call.keyword("compile");
     let entry = Entry {
         pending,
@@ -99,7 +100,7 @@ fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let mut event = event(py, &entry, source, frame, outcome);
         explain(py, &entry, source, options.as_ref().map(|options| options.bind(py)), outcome, &mut event);
         let (recorded, raise) =
-            operation::finish(py, &entry.pending, event, &describe::specialization(entry.call.bind(py)));
+            stall::finish(py, &entry.pending, event, &describe::specialization(entry.call.bind(py)));
         if let Some(recorded) = recorded {
             launcher::remember(source, recorded);
         }
@@ -179,7 +180,7 @@ fn event(
     event.cache = cache;
     event.manual_warmup = entry.manual;
     event.first_in_process = entry.first;
-    event.failure = outcome.err().map(|error| operation::failure(py, error));
+    event.failure = outcome.err().map(|error| stall::failure(py, error));
     event.stages = frame.map(|mut frame| frame.take_stages()).unwrap_or_default();
     describe::add(py, &mut event, Some(call), source);
     event

@@ -8,8 +8,9 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::attribute::bounded;
 use crate::event::{CompileEvent, Detail, Kernel};
-use crate::python::convert::{get, get_text, item, text};
-use crate::python::{here, imports};
+use crate::python::host::convert::{get, get_text, item, text};
+use crate::python::host::here;
+use crate::python::host::imports;
 
 static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
 
@@ -62,7 +63,7 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
     let class = constant.get_type();
     let of_triton = get_text(class.as_any(), "__module__").is_some_and(|module| module.starts_with("triton."));
     if of_triton && depth < 4 {
-        let name = crate::python::convert::type_name(constant);
+        let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
             "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1)),
             "dtype" => get_text(constant, "name"),

@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use super::describe;
 use crate::event::{CompileEvent, Kind};
 use crate::lock::Mutex;
-use crate::python::convert::get_text;
-use crate::python::intercept::{After, Call};
-use crate::python::operation;
+use crate::python::host::convert::get_text;
+use crate::python::patch::intercept::{After, Call};
+use crate::python::stall;
 
 /// Hashes of the kernels that were compiled or loaded here, the oldest first.
 static REPORTED: Mutex<(BTreeSet<String>, VecDeque<String>)> = Mutex::new((BTreeSet::new(), VecDeque::new()));
@@ -44,11 +44,11 @@ pub fn after(
     if !hash.is_empty() && !remember(&hash) {
         return Ok(None);
     }
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let Some(pending) = stall::begin(py) else { return Ok(None) };
     let mut event = CompileEvent::new(Kind::Compile, "triton", describe::kernel(function, call.kwargs));
     event.manual_warmup = call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false));
     let source = kernel.getattr("src").unwrap_or_else(|_| kernel.clone());
     describe::add(py, &mut event, None, &source);
-    let (_, raise) = operation::finish(py, &pending, event, &hash);
+    let (_, raise) = stall::finish(py, &pending, event, &hash);
     Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
 }

@@ -13,8 +13,8 @@ use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 use super::describe;
 use crate::lock::Mutex;
 use crate::monitor::Recorded;
-use crate::python::convert::{get, item, text};
-use crate::python::intercept::{After, Call, Interceptor, Standings};
+use crate::python::host::convert::{get, item, text};
+use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
 
 thread_local! {
     /// Whether the C compiler was called in this thread since a launcher was begun.

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 
 use super::{describe, frame, inductor, manual, source};
 use crate::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
-use crate::python::convert::{get, item, text};
-use crate::python::intercept::{After, Call};
-use crate::python::operation;
+use crate::python::host::convert::{get, item, text};
+use crate::python::patch::intercept::{After, Call};
+use crate::python::stall;
 
 /// What it said.
 pub struct Heard {
@@ -36,7 +36,7 @@ pub fn heard(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// A compile that we did not see begin. It is over: its start is counted back from Triton's own time.
 fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard: Heard) -> PyResult<Option<After>> {
-    let Some(pending) = operation::begin(py) else { return Ok(None) };
+    let Some(pending) = stall::begin(py) else { return Ok(None) };
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
     let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
@@ -49,7 +49,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     let hash = call.keyword("metadata").and_then(|metadata| item(&metadata, "hash")).map(|hash| text(&hash));
     let hash = hash.unwrap_or_default();
     inductor::remember(&hash);
-    let (_, raise) = operation::finish(py, &pending, event, &hash);
+    let (_, raise) = stall::finish(py, &pending, event, &hash);
     Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
 }
 

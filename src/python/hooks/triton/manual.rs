@@ -5,8 +5,8 @@ use std::cell::Cell;
 
 use pyo3::prelude::*;
 
-use crate::python::convert::get;
-use crate::python::intercept::{After, Call, Standings};
+use crate::python::host::convert::get;
+use crate::python::patch::intercept::{After, Call, Standings};
 
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };

@@ -25,9 +25,9 @@ mod specialization;
 
 use pyo3::prelude::*;
 
-use crate::python::convert::get;
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Standings};
+use crate::python::host::convert::get;
+use crate::python::host::guard::guard;
+use crate::python::patch::intercept::{After, Call, Standings};
 
 /// Stands in all places of this version.
 pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {

@@ -19,10 +19,10 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 use super::frame::{self, Direct, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
 use crate::event::{CompileEvent, Kind, Stage};
-use crate::python::convert::{get, text};
-use crate::python::guard::guard;
-use crate::python::intercept::{After, Call, Interceptor, Standings};
-use crate::python::operation;
+use crate::python::host::convert::{get, text};
+use crate::python::host::guard::guard;
+use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::stall;
 
 /// Whether the listener times the stages, so that we need not.
 static LISTENER: AtomicBool = AtomicBool::new(false);
@@ -67,7 +67,7 @@ fn begins(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(source) = call.arg(0) else { return Ok(None) };
     let watched = CLASSES.wrap_weakly(source.get_type().as_any(), "make_ir", "triton.make_ir", lowers)?;
     let known = frame::with(&source, |frame| frame.watched = watched).is_some();
-    if !known && let Some(pending) = operation::begin(py) {
+    if !known && let Some(pending) = stall::begin(py) {
         let direct = Direct { pending, manual: manual::is_manual(), first: describe::first_in_process(py) };
         let mut frame = Frame::new(source.unbind(), Some(direct));
         frame.watched = watched;
@@ -188,7 +188,7 @@ fn record(
     event.cache = cache;
     event.manual_warmup = direct.manual;
     event.first_in_process = direct.first;
-    event.failure = error.map(|error| operation::failure(py, error));
+    event.failure = error.map(|error| stall::failure(py, error));
     event.stages = stages;
     describe::add(py, &mut event, None, source);
     guard(py, "triton.explain", || {
@@ -204,7 +204,7 @@ fn record(
         specialization::explain(&mut event, &asked)
     });
     ENDED.with_borrow_mut(|ended| *ended = PyWeakrefReference::new(source).ok().map(Bound::unbind));
-    let (recorded, raise) = operation::finish(py, &direct.pending, event, &hash);
+    let (recorded, raise) = stall::finish(py, &direct.pending, event, &hash);
     if let Some(recorded) = recorded {
         launcher::remember(source, recorded);
     }

@@ -12,7 +12,7 @@ use super::describe;
 use crate::event::{Cause, CompileEvent};
 use crate::explain::{self, Argument, Form, Specialization};
 use crate::lock::Mutex;
-use crate::python::convert::{get, item, text};
+use crate::python::host::convert::{get, item, text};
 
 /// What was compiled, and for whom.
 pub struct Asked<'a, 'py> {

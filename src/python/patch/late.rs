@@ -15,10 +15,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::convert::get;
-use super::guard::guard;
-use super::imports;
 use crate::lock::Mutex;
+use crate::python::host::convert::get;
+use crate::python::host::guard::guard;
+use crate::python::host::imports;
 
 /// What runs when a module has been imported, or imported again (`importlib.reload`).
 pub type Imported = Arc<dyn Fn(&Bound<'_, PyAny>) -> PyResult<()> + Send + Sync>;

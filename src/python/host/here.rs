@@ -3,8 +3,8 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::convert::get_text;
-use super::imports;
+use crate::python::host::convert::get_text;
+use crate::python::host::imports;
 
 /// The thread: id of the operating system, and name.
 pub fn thread(py: Python<'_>) -> Option<(i64, String)> {

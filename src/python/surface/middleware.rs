@@ -7,11 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::convert::item;
-use super::guard::guard;
-use super::scope::Scope;
-use super::{arming, report};
 use crate::config::Settings;
+use crate::python::arming;
+use crate::python::host::convert::item;
+use crate::python::host::guard::guard;
+use crate::python::host::report;
+use crate::python::surface::scope::Scope;
 
 /// ASGI middleware: what compiles while an HTTP request is served is shown on that request's trace.
 ///

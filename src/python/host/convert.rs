@@ -6,9 +6,9 @@ use pyo3::exceptions::{PyAttributeError, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
-use super::guard::fault;
 use crate::attribute::{Attributes, Value, bounded};
 use crate::propagation::{Format, HEADERS, Malformed, TRACESTATE, extract, parse};
+use crate::python::host::guard::fault;
 
 /// Characters of one value, before the limits of the span.
 const TEXT: usize = 8192;

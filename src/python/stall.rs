@@ -5,10 +5,16 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::guard::{fault, guard};
-use super::{UnexpectedCompileError, convert, engines, lifetime, otel_span, report, scope};
 use crate::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
+use crate::python::UnexpectedCompileError;
+use crate::python::engines;
+use crate::python::host::convert;
+use crate::python::host::guard::{fault, guard};
+use crate::python::host::lifetime;
+use crate::python::host::report;
+use crate::python::live::otel_span;
+use crate::python::surface::scope;
 
 thread_local! {
     /// Stalls that are going on in this thread, the outermost first. A compile runs from start to end in one call,

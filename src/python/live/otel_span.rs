@@ -1,7 +1,7 @@
 //! The span that opentelemetry-python has open where a kernel compiles: the event goes on it, its own SDK exports it.
 //!
 //! opentelemetry-python is never imported by us. On each stall we look for what the program has imported by then.
-//! logfire's spans are opentelemetry-python's; ddtrace's are in [`super::datadog_span`].
+//! logfire's spans are opentelemetry-python's; ddtrace's are in [`crate::python::live::datadog_span`].
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -11,13 +11,16 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::convert::{self, get};
-use super::datadog_span::{self, DatadogSpan};
-use super::guard::guard;
-use super::{UnexpectedCompileError, imports, local_root, provider_flush};
 use crate::attribute::Attributes;
 use crate::event::{CompileEvent, Failure};
 use crate::monitor::Place;
+use crate::python::UnexpectedCompileError;
+use crate::python::host::convert::{self, get};
+use crate::python::host::guard::guard;
+use crate::python::host::imports;
+use crate::python::live::datadog_span::{self, DatadogSpan};
+use crate::python::live::local_root;
+use crate::python::live::provider_flush;
 use crate::semconv::attribute;
 use crate::sink::LiveSpan;
 

@@ -4,9 +4,9 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
-use super::guard::guard;
-pub use super::interceptor::{After, Call, Interceptor, Outcome, Watch};
 use crate::lock::Mutex;
+use crate::python::host::guard::guard;
+pub use crate::python::patch::interceptor::{After, Call, Interceptor, Outcome, Watch};
 
 /// Something of ours that stands somewhere, and what was there.
 struct Standing {

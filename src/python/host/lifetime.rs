@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
-use super::{imports, resource};
 use crate::process;
+use crate::python::host::imports;
+use crate::python::host::resource;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
 static WATCHED: AtomicU64 = AtomicU64::new(0);

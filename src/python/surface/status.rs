@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use serde::Serialize;
 
-use super::convert::{get, get_text};
-use super::engines::{self, ENGINES, Engine, Point};
-use super::hooks::{self, RUNTIMES, Runtime, State};
-use super::late;
 use crate::config::{Config, Mode, Settings};
+use crate::python::engines::{self, ENGINES, Engine, Point};
+use crate::python::hooks::{self, RUNTIMES, Runtime, State};
+use crate::python::host::convert::{get, get_text};
+use crate::python::patch::late;
 
 /// One runtime, as `status()` found it.
 #[pyclass(frozen, get_all, module = "jitspan")]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use super::report;
+use crate::python::host::report;
 
 /// Runs `body`. None: it failed, which is counted under `place`.
 pub fn guard<T>(py: Python<'_>, place: &str, body: impl FnOnce() -> PyResult<T>) -> Option<T> {

@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFunction, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::guard::attempt;
+use crate::python::host::guard::attempt;
 
 /// A call that is being watched.
 pub struct Call<'a, 'py> {

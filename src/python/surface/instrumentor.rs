@@ -4,9 +4,10 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::guard::guard;
-use super::{arming, report};
 use crate::config::Settings;
+use crate::python::arming;
+use crate::python::host::guard::guard;
+use crate::python::host::report;
 
 /// When to arm (`JITSPAN_ARM`).
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +96,7 @@ impl Instrumentor {
     #[pyo3(signature = (**options))]
     fn uninstrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) {
         let _ = options;
-        super::api::deactivate(py);
+        crate::python::surface::api::deactivate(py);
     }
 
     /// None: what is not installed is not watched.
@@ -107,7 +108,7 @@ impl Instrumentor {
     /// Whether `activate()` has been called.
     #[getter]
     fn is_instrumented_by_opentelemetry(&self) -> bool {
-        super::hooks::are_active()
+        crate::python::hooks::are_active()
     }
 }
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
-use super::convert::get;
-use super::otel_span::is_recording;
 use crate::lock::Mutex;
+use crate::python::host::convert::get;
+use crate::python::live::otel_span::is_recording;
 
 /// Trace id and span id.
 type Ids = (u128, u64);

@@ -13,12 +13,13 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::convert::{self, get};
-use super::guard::guard;
-use super::otel_span::mapping;
-use super::{imports, provider_flush};
 use crate::attribute::{Attributes, Value};
 use crate::event::{CompileEvent, Failure};
+use crate::python::host::convert::{self, get};
+use crate::python::host::guard::guard;
+use crate::python::host::imports;
+use crate::python::live::otel_span::mapping;
+use crate::python::live::provider_flush;
 use crate::semconv::attribute;
 use crate::sink::LiveSpan;
 

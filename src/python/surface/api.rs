@@ -7,8 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{arming, hooks, status};
 use crate::config::{Mode, Settings};
+use crate::python::arming;
+use crate::python::hooks;
+use crate::python::surface::status;
 use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
@@ -86,7 +88,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
     match crate::view::cli::parse(arguments) {
         Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
         Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
-        Ok(Command::Run(arguments)) => Ok(super::run::run(arguments)),
+        Ok(Command::Run(arguments)) => Ok(crate::python::surface::run::run(arguments)),
         Err(exit_code) => Ok(exit_code),
     }
 }

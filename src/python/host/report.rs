@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use crate::lock::Mutex;
 use pyo3::prelude::*;
 
-use super::fork_gate;
 use crate::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
+use crate::python::host::fork_gate;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
 const WARNED: usize = 8192;

@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::convert;
 use crate::attribute::Attributes;
 use crate::event::UnixNanos;
 use crate::process;
+use crate::python::host::convert;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
 use crate::source::{Source, System};
 use crate::stats::Counter;

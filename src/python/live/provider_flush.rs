@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
-use super::guard::guard;
+use crate::python::host::guard::guard;
 
 /// Flushes that have not returned. A provider that hangs for good must not cost a thread for each error.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);

@@ -4,8 +4,9 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{convert, imports};
 use crate::attribute::Value;
+use crate::python::host::convert;
+use crate::python::host::imports;
 use crate::resource::Foreign;
 use crate::semconv::resource as key;
 

@@ -1,0 +1,8 @@
+//! What users call: the functions and classes of the module, and the commands.
+
+pub mod api;
+pub mod instrumentor;
+pub mod middleware;
+pub mod run;
+pub mod scope;
+pub mod status;
