@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
-use jitspan::attribute::Attributes;
+use jitspan::model::attribute::Attributes;
 use jitspan::monitor::Place;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::{CacheResult, Cause, CompileEvent, Config, Kernel, Kind, Monitor, Settings, Stage};

@@ -2,9 +2,9 @@
 //! which needs no nightly compiler: it runs the corpus, and mutations of it, wherever the other tests run.
 
 use arbitrary::{Arbitrary, Unstructured};
-use jitspan::attribute::{Attributes, Value};
+use jitspan::export::otlp::encode;
+use jitspan::model::attribute::{Attributes, Value};
 use jitspan::propagation::{Format, extract};
-use jitspan::sink::otlp::encode;
 use jitspan::{Config, Settings};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message;

@@ -20,36 +20,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod attribute;
-mod concurrency;
+pub mod clock;
 pub mod config;
-pub mod event;
-pub mod explain;
-mod global;
-pub mod limits;
+pub mod export;
 pub mod live;
-mod lock;
-pub mod log;
 pub mod metrics;
+pub mod model;
 pub mod monitor;
 mod process;
 pub mod propagation;
 #[cfg(feature = "python")]
 pub mod python;
-pub mod resource;
 pub mod scope;
 pub mod semconv;
-pub mod sink;
-pub mod sinks;
-pub mod source;
-pub mod span;
 pub mod stats;
-mod summary;
 #[cfg(feature = "view")]
 pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
-pub use event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
-pub use global::{flush, install, install_for, monitor, prepare, record, set_resource};
+pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
 pub use monitor::{Monitor, UnexpectedCompile};
+pub use process::installed::{flush, install, install_for, monitor, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

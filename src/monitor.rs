@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, TraceState};
 
+use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
-use crate::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
+use crate::export::sinks::Sinks;
+use crate::export::{LiveSpan, deadline};
 use crate::live::{Live, LiveScopes};
-use crate::log::{LogEvent, Severity};
 use crate::metrics::Metrics;
+use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
+use crate::model::log_event::{LogEvent, Severity};
+use crate::model::span::Span;
 use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
-use crate::sink::{LiveSpan, deadline};
-use crate::sinks::Sinks;
-use crate::source::Source;
-use crate::span::Span;
 use crate::stats::{Counter, Stats};
 
 /// An unexpected compile in error mode. Its spans have been marked as failed; flush, then raise it.
@@ -405,7 +405,7 @@ impl Monitor {
 
 /// The current span of a Rust program, else nobody.
 pub fn tracing_place() -> Place {
-    crate::sink::tracing::place()
+    crate::live::rust::place()
 }
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
 
-use crate::attribute::Attributes;
-use crate::event::{CompileEvent, UnixNanos, nanos};
-use crate::limits::Limits;
+use crate::model::attribute::Attributes;
+use crate::model::event::{CompileEvent, UnixNanos, nanos};
+use crate::model::limits::Limits;
+use crate::model::span::{Span, Status};
+use crate::model::summary::Summary;
 use crate::semconv::{attribute, event as name, span as key};
-use crate::span::{Span, Status};
-use crate::summary::Summary;
 
 /// One request in a scope.
 #[derive(Debug, Clone, Default)]
@@ -344,7 +344,7 @@ impl Scope {
         let mut state = self.0.state.lock();
         if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
             let longer = Arc::make_mut(known);
-            longer.stages.push(crate::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
+            longer.stages.push(crate::model::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
             longer.duration += by;
         }
         let ended = event.ended();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
@@ -221,7 +221,7 @@ impl Stats {
 
     /// Remembers why the collector did not take something; the newest reason stays.
     pub fn note_export_error(&self, message: &str) {
-        *self.export_error.lock() = Some(crate::attribute::bounded(message, 400).into_owned());
+        *self.export_error.lock() = Some(crate::model::attribute::bounded(message, 400).into_owned());
     }
 
     /// Why the collector last did not take something.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fixed::{Fixed, NOW};
-use jitspan::attribute::Attributes;
 use jitspan::config::{Config, Mode, Settings};
+use jitspan::export::Sink;
+use jitspan::export::otlp::OtlpSink;
+use jitspan::export::resource::SharedResource;
 use jitspan::metrics::Data;
+use jitspan::model::attribute::Attributes;
 use jitspan::monitor::Place;
-use jitspan::resource::SharedResource;
 use jitspan::scope::{Request, Scope, ScopeOptions};
-use jitspan::sink::Sink;
-use jitspan::sink::otlp::OtlpSink;
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent, semconv};
 use opentelemetry_proto::tonic::resource::v1::Resource;

@@ -5,9 +5,9 @@ mod collector;
 use std::time::{Duration, Instant};
 
 use collector::{Collector, Exporter, Say, span};
-use jitspan::attribute::Attributes;
 use jitspan::config::Batch;
-use jitspan::sink::Sink;
+use jitspan::export::Sink;
+use jitspan::model::attribute::Attributes;
 use prost::Message;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ async fn messages_are_split_below_what_a_stock_collector_takes() {
     let large = |name: String| {
         let mut attributes = Attributes::new();
         attributes.text("jit.signature", "x".repeat(20_000));
-        jitspan::span::Span { attributes, ..span(&name) }
+        jitspan::model::span::Span { attributes, ..span(&name) }
     };
     // 400 spans of 20 kB are under the queue's 8 MiB and over two messages of 4 MiB.
     exporter.sink.export((0..400).map(|number| large(number.to_string())).collect());
@@ -145,7 +145,7 @@ async fn a_span_that_is_too_large_alone_is_counted_and_holds_up_nobody() {
     let exporter = Exporter::to(&collector, "grpc");
     let mut attributes = Attributes::new();
     attributes.text("jit.signature", "x".repeat(5 * 1024 * 1024));
-    exporter.sink.export(vec![jitspan::span::Span { attributes, ..span("large") }, span("small")]);
+    exporter.sink.export(vec![jitspan::model::span::Span { attributes, ..span("large") }, span("small")]);
     assert!(exporter.flush(SOON).await);
     assert_eq!(collector.taken(), ["small"]);
     assert_eq!(exporter.get("spans.dropped.too_large"), 1);

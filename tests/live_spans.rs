@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fixed::{Fixed, NOW};
 use jitspan::config::{Config, Settings};
-use jitspan::sink::Sink;
-use jitspan::sink::memory::MemorySink;
+use jitspan::export::Sink;
+use jitspan::export::memory::MemorySink;
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CompileEvent, Kernel, Kind, Mode, Monitor};
 use opentelemetry::trace::{Span as _, SpanId, Status, TraceContextExt, Tracer as _, TracerProvider as _};

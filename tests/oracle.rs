@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use collector::{Collector, Exporter};
-use jitspan::attribute::{Attributes, Value};
-use jitspan::sink::Sink;
-use jitspan::span::{Span, SpanEvent, Status};
+use jitspan::export::Sink;
+use jitspan::model::attribute::{Attributes, Value};
+use jitspan::model::span::{Span, SpanEvent, Status};
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue};
 use opentelemetry_otlp::WithExportConfig;

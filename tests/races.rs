@@ -4,12 +4,12 @@
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use jitspan::attribute::Attributes;
+use jitspan::clock::System;
+use jitspan::export::Sink;
+use jitspan::export::memory::MemorySink;
+use jitspan::model::attribute::Attributes;
 use jitspan::monitor::{Pending, Place};
 use jitspan::scope::{Request, Scope, ScopeOptions};
-use jitspan::sink::Sink;
-use jitspan::sink::memory::MemorySink;
-use jitspan::source::System;
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CompileEvent, Config, Kernel, Kind, Monitor, Settings};
 

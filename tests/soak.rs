@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use collector::{Collector, Exporter, Say};
-use jitspan::sink::Sink;
+use jitspan::export::Sink;
 use random::{Random, variable};
 
 fn fault(random: &mut Random) -> Say {

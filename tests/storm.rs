@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitspan::attribute::{Attributes, Value};
+use jitspan::clock::System;
 use jitspan::config::Mode;
+use jitspan::export::Sink;
+use jitspan::export::memory::MemorySink;
+use jitspan::model::attribute::{Attributes, Value};
+use jitspan::model::span::Span;
 use jitspan::monitor::Place;
 use jitspan::scope::{Request, Scope, ScopeOptions};
-use jitspan::sink::Sink;
-use jitspan::sink::memory::MemorySink;
-use jitspan::source::System;
-use jitspan::span::Span;
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CompileEvent, Config, Kernel, Kind, Monitor, Settings};
 

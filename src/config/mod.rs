@@ -17,8 +17,8 @@ pub use read::{ConfigError, Variables};
 pub use resource::Resource;
 pub use sampler::Sampler;
 
-use crate::event::Kind;
-use crate::limits::Limits;
+use crate::model::event::Kind;
+use crate::model::limits::Limits;
 use read::wrong;
 
 /// What an unexpected compile does to its request.

@@ -122,7 +122,7 @@ impl<'a> Variables<'a> {
 
 /// An error that shows the value.
 pub fn wrong(variable: &str, value: &str, accepted: impl Into<String>) -> ConfigError {
-    let value = format!("{:?}", crate::attribute::bounded(value, 200));
+    let value = format!("{:?}", crate::model::attribute::bounded(value, 200));
     ConfigError { variable: variable.to_owned(), value, accepted: accepted.into() }
 }
 

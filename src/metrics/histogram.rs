@@ -3,7 +3,7 @@
 use opentelemetry::trace::{SpanId, TraceId};
 use serde::Serialize;
 
-use crate::event::UnixNanos;
+use crate::model::event::UnixNanos;
 
 /// Upper bounds, s. A compile takes milliseconds to minutes, an autotune up to ten.
 ///

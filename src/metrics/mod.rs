@@ -11,9 +11,9 @@ use std::time::Duration;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
-use crate::attribute::{Attributes, bounded};
-use crate::event::{CacheResult, Cause, CompileEvent, Kind, UnixNanos};
-use crate::lock::Mutex;
+use crate::model::attribute::{Attributes, bounded};
+use crate::model::event::{CacheResult, Cause, CompileEvent, Kind, UnixNanos};
+use crate::process::lock::Mutex;
 use crate::semconv::{attribute as key, metric as name};
 use crate::stats::{Counter, Ledger, Stats};
 pub use histogram::{BOUNDS, Exemplar, Histogram};

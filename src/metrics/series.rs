@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::attribute::Attributes;
+use crate::model::attribute::Attributes;
 use crate::semconv::metric::OVERFLOW;
 
 /// What tells the series of one instrument apart: names and values.

@@ -3,8 +3,8 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
 use super::*;
-use crate::attribute::Value;
-use crate::event::{Failure, Kernel};
+use crate::model::attribute::Value;
+use crate::model::event::{Failure, Kernel};
 
 fn compile(kernel: &str, milliseconds: u64) -> Arc<CompileEvent> {
     let mut event = CompileEvent::new(Kind::Compile, "triton", Kernel::named(kernel));

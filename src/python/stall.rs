@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use crate::event::{CompileEvent, Failure, Kernel, Kind};
+use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
 use crate::python::UnexpectedCompileError;
 use crate::python::engines;
@@ -104,7 +104,7 @@ pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
     let message = error.value(py).str().map(|text| text.to_string_lossy().into_owned());
     let message = message.unwrap_or_else(|_| format!("<{}>", convert::type_name(error.value(py))));
-    Failure { error_type, message: crate::attribute::bounded(&message, 2000).into_owned() }
+    Failure { error_type, message: crate::model::attribute::bounded(&message, 2000).into_owned() }
 }
 
 /// Whether an exception is our own error mode's.

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Scope, Served, State};
-use crate::attribute::Attributes;
-use crate::event::{Failure, UnixNanos};
-use crate::limits::Limits;
+use crate::model::attribute::Attributes;
+use crate::model::event::{Failure, UnixNanos};
+use crate::model::limits::Limits;
+use crate::model::span::{Content, Span, SpanEvent, Status};
 use crate::semconv::{attribute, event as name};
-use crate::span::{Content, Span, SpanEvent, Status};
 
 impl Scope {
     /// Ends it. A scope in which nothing compiled, or that has ended, gives nothing. A stall that is still going on in

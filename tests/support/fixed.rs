@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jitspan::source::Source;
+use jitspan::clock::Source;
 use opentelemetry::trace::{SpanId, TraceId};
 
 /// Time stands still, ids count up.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use crate::python::arming;

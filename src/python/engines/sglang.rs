@@ -13,9 +13,9 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{Engine, Point, Reached, State};
-use crate::attribute::Attributes;
 use crate::config::{Mode, Settings};
-use crate::event::CompileEvent;
+use crate::model::attribute::Attributes;
+use crate::model::event::CompileEvent;
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;

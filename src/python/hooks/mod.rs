@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use crate::python::host::guard;
 use crate::python::host::report;
 use crate::python::patch::intercept::Standings;

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyAttributeError, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
-use crate::attribute::{Attributes, Value, bounded};
+use crate::model::attribute::{Attributes, Value, bounded};
 use crate::propagation::{Format, HEADERS, Malformed, TRACESTATE, extract, parse};
 use crate::python::host::guard::fault;
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
-use crate::event::{CompileEvent, Detail, assignments};
+use crate::model::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
 use crate::python::host::fork_gate;
 

@@ -4,10 +4,10 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::attribute::Value;
+use crate::export::resource::Foreign;
+use crate::model::attribute::Value;
 use crate::python::host::convert;
 use crate::python::host::imports;
-use crate::resource::Foreign;
 use crate::semconv::resource as key;
 
 /// Tells the core what is known now. Cheap enough for every `activate()` and the first event of a process; a provider

@@ -13,15 +13,15 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::attribute::{Attributes, Value};
-use crate::event::{CompileEvent, Failure};
+use crate::export::LiveSpan;
+use crate::model::attribute::{Attributes, Value};
+use crate::model::event::{CompileEvent, Failure};
 use crate::python::host::convert::{self, get};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
 use crate::python::live::otel_span::mapping;
 use crate::python::live::provider_flush;
 use crate::semconv::attribute;
-use crate::sink::LiveSpan;
 
 const PLACE: &str = "datadog_span";
 

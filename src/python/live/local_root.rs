@@ -13,7 +13,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use crate::python::host::convert::get;
 use crate::python::live::otel_span::is_recording;
 

@@ -11,8 +11,9 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::attribute::Attributes;
-use crate::event::{CompileEvent, Failure};
+use crate::export::LiveSpan;
+use crate::model::attribute::Attributes;
+use crate::model::event::{CompileEvent, Failure};
 use crate::monitor::Place;
 use crate::python::UnexpectedCompileError;
 use crate::python::host::convert::{self, get};
@@ -22,7 +23,6 @@ use crate::python::live::datadog_span::{self, DatadogSpan};
 use crate::python::live::local_root;
 use crate::python::live::provider_flush;
 use crate::semconv::attribute;
-use crate::sink::LiveSpan;
 
 const API: &str = "opentelemetry.trace";
 const PLACE: &str = "otel_span";

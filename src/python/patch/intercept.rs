@@ -4,7 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use crate::python::host::guard::guard;
 pub use crate::python::patch::interceptor::{After, Call, Interceptor, Outcome, Watch};
 

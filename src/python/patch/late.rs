@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;

@@ -1,7 +1,7 @@
 //! `Middleware`: a scope for each HTTP request of an ASGI application. It is Python's `async def __call__` in Rust: the
 //! application's own coroutine, driven step by step, in the scope from its first step to its last.
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;

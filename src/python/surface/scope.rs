@@ -1,19 +1,19 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::attribute::Attributes;
-use crate::event::UnixNanos;
+use crate::clock::{Source, System};
+use crate::model::attribute::Attributes;
+use crate::model::event::UnixNanos;
 use crate::process;
 use crate::python::host::convert;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
-use crate::source::{Source, System};
 use crate::stats::Counter;
 
 static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::config::{Mode, Settings};
-use crate::event::{CompileEvent, Failure, Kernel, Kind};
+use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
 use crate::python::engines::wait_for_other_ranks;
 use crate::python::host::convert::{get, get_text};

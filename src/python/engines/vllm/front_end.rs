@@ -11,7 +11,8 @@ use pyo3::types::PyDict;
 
 use super::stalls::{GIVEN, KEY, Waited};
 use super::{ENDPOINT, remember_endpoint};
-use crate::attribute::Attributes;
+use crate::model::attribute::Attributes;
+use crate::model::span::{Span, Status};
 use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
@@ -20,7 +21,6 @@ use crate::python::live::otel_span::mapping;
 use crate::python::patch::intercept::{After, Call, Outcome, Standings};
 use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
-use crate::span::{Span, Status};
 
 /// `ContextVar`: the trace headers of the HTTP request that this task serves.
 static HEADERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

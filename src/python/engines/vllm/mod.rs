@@ -16,7 +16,7 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use super::Reached::{Import, Object};

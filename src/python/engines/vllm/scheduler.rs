@@ -1,7 +1,7 @@
 //! The engine core: contexts of new requests go to the workers on the step, stalls go to the front end with the last
 //! output of a request.
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::attribute::{Attributes, Value};
-use crate::event::{CompileEvent, Kernel, Kind};
+use crate::model::attribute::{Attributes, Value};
+use crate::model::event::{CompileEvent, Kernel, Kind};
+use crate::model::summary::Summary;
 use crate::scope::Scope;
-use crate::summary::Summary;
 
 /// The attribute under which it travels on vLLM's objects, and the key among a request's trace headers.
 pub const KEY: &str = "jitspan";

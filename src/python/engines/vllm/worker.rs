@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::lock::Mutex;
+use crate::process::lock::Mutex;
 use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{ENGINE, remember_endpoint, stalls};
-use crate::attribute::Attributes;
+use crate::model::attribute::Attributes;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::patch::intercept::{After, Call, Outcome};

@@ -5,9 +5,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use super::known::Specialization;
-use crate::attribute::bounded;
-use crate::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
-use crate::lock::Mutex;
+use crate::model::attribute::bounded;
+use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::Cause;
-use crate::lock::Mutex;
+use crate::model::event::Cause;
+use crate::process::lock::Mutex;
 
 /// What a kernel was compiled for: parameters, and then options, each with its type or its value.
 pub type Specialization = Vec<(String, String)>;

@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 
 use super::describe::{self, Subject};
 use super::known;
-use crate::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
+use crate::clock::{Source, System};
+use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
 use crate::python::patch::intercept::{After, Call, Outcome};
 use crate::python::stall;
-use crate::source::{Source, System};
 use crate::stats::Counter;
 
 thread_local! {

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::describe;
-use crate::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
+use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
@@ -234,7 +234,7 @@ fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
     let found = tuner.getattr("pre_hook")?;
     let (owner, original) = (tuner.clone().unbind(), found.clone().unbind());
     let thread = std::thread::current().id();
-    let raise = crate::lock::Mutex::new(Some(raise));
+    let raise = crate::process::lock::Mutex::new(Some(raise));
     let watch = move |py: Python<'_>, call: &Call<'_, '_>| -> PyResult<Option<After>> {
         let resets = call.keyword("reset_only").is_some_and(|only| only.is_truthy().unwrap_or(false));
         if !resets || std::thread::current().id() != thread {

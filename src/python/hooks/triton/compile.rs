@@ -14,9 +14,9 @@ use pyo3::types::PyDict;
 
 use super::frame::{self, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
-use crate::event::{CacheResult, CompileEvent, Kind};
-use crate::lock::Mutex;
+use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;

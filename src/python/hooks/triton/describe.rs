@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
-use crate::attribute::bounded;
-use crate::event::{CompileEvent, Detail, Kernel};
+use crate::model::attribute::bounded;
+use crate::model::event::{CompileEvent, Detail, Kernel};
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
 use crate::python::host::imports;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 
 use super::listener::Heard;
-use crate::event::{CacheResult, Stage};
+use crate::model::event::{CacheResult, Stage};
 use crate::monitor::Pending;
 
 /// A compile that is going on.

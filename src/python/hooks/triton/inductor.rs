@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 use pyo3::prelude::*;
 
 use super::describe;
-use crate::event::{CompileEvent, Kind};
-use crate::lock::Mutex;
+use crate::model::event::{CompileEvent, Kind};
+use crate::process::lock::Mutex;
 use crate::python::host::convert::get_text;
 use crate::python::patch::intercept::{After, Call};
 use crate::python::stall;

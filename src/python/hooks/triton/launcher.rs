@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::describe;
-use crate::lock::Mutex;
 use crate::monitor::Recorded;
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
 use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
 

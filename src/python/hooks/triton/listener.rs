@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use super::{describe, frame, inductor, manual, source};
-use crate::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
+use crate::model::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
 use crate::python::host::convert::{get, item, text};
 use crate::python::patch::intercept::{After, Call};
 use crate::python::stall;

@@ -18,7 +18,7 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 
 use super::frame::{self, Direct, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
-use crate::event::{CompileEvent, Kind, Stage};
+use crate::model::event::{CompileEvent, Kind, Stage};
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
@@ -181,7 +181,7 @@ fn record(
     let cache = frame.cache(error.is_none());
     let stages = frame.take_stages();
     let source = frame.source.bind(py);
-    let kind = if cache == crate::event::CacheResult::Hit { Kind::Load } else { Kind::Compile };
+    let kind = if cache == crate::model::event::CacheResult::Hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
     let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
     event.duration = direct.pending.elapsed();

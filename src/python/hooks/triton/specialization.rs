@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyWeakrefReference};
 
 use super::describe;
-use crate::event::{Cause, CompileEvent};
-use crate::explain::{self, Argument, Form, Specialization};
-use crate::lock::Mutex;
+use crate::model::event::{Cause, CompileEvent};
+use crate::model::explain::{self, Argument, Form, Specialization};
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
 
 /// What was compiled, and for whom.

@@ -21,9 +21,9 @@ use tokio::runtime::Runtime;
 
 use super::{Flushing, Sink};
 use crate::config::{Batch, Endpoint, Signal};
-use crate::log::LogEvent;
-use crate::resource::SharedResource;
-use crate::span::Span;
+use crate::export::resource::SharedResource;
+use crate::model::log_event::LogEvent;
+use crate::model::span::Span;
 use crate::stats::{Ledger, Stats};
 #[cfg(jitspan_loom)]
 use model::{Runtime, spawn, transport};

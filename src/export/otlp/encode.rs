@@ -13,12 +13,12 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use super::wire::{self, Message};
-use crate::attribute::{Attributes, Seen, Value};
-use crate::event::CompileEvent;
-use crate::limits::EventLimit;
-use crate::log::LogEvent;
+use crate::model::attribute::{Attributes, Seen, Value};
+use crate::model::event::CompileEvent;
+use crate::model::limits::EventLimit;
+use crate::model::log_event::LogEvent;
+use crate::model::span::{Content, Span, SpanEvent, Status};
 use crate::semconv::SCOPE_NAME;
-use crate::span::{Content, Span, SpanEvent, Status};
 
 /// The Collector refuses gRPC messages over 4 MiB for good, so we stay below, with room for the envelope.
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::resource::v1::Resource as Proto;
 use prost::Message;
 
-use crate::attribute::Value;
 use crate::config::Resource;
-use crate::lock::Mutex;
+use crate::export::otlp::encode;
+use crate::model::attribute::Value;
+use crate::process::lock::Mutex;
 use crate::semconv::resource as key;
-use crate::sink::otlp::encode;
 
 /// Attributes that somebody else knows of this process: the resource of an SDK in it, the runtime it is.
 pub type Foreign = Vec<(String, Value)>;
@@ -25,7 +25,7 @@ pub struct SharedResource {
 impl SharedResource {
     /// What the user `said`, what is known from elsewhere, and the facts of this process.
     pub fn new(said: Resource, foreign: &[(String, Value)]) -> Self {
-        let resource = SharedResource { said, instance: crate::source::uuid(), encoded: Mutex::default() };
+        let resource = SharedResource { said, instance: crate::clock::uuid(), encoded: Mutex::default() };
         resource.adopt(foreign);
         resource
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Flushing, Sink};
-use crate::lock::Mutex;
-use crate::log::LogEvent;
-use crate::span::Span;
+use crate::model::log_event::LogEvent;
+use crate::model::span::Span;
+use crate::process::lock::Mutex;
 
 /// Keeps all it is given. A clone keeps them in the same place.
 #[derive(Debug, Clone, Default)]

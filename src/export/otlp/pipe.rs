@@ -11,11 +11,11 @@ use tokio::sync::{Notify, mpsc};
 use super::encode::{self, MESSAGE_BYTES};
 use super::spawn;
 use super::worker::{Command, Worker};
-use crate::concurrency::{AtomicBool, AtomicUsize, Ordering, SyncSender, sync_channel};
 use crate::config::{Batch, Endpoint, Signal};
-use crate::lock::Mutex;
-use crate::resource::SharedResource;
-use crate::sink::Flushing;
+use crate::export::Flushing;
+use crate::export::resource::SharedResource;
+use crate::process::concurrency::{AtomicBool, AtomicUsize, Ordering, SyncSender, sync_channel};
+use crate::process::lock::Mutex;
 use crate::stats::{Ledger, Stats};
 
 /// What a pipe is made from, and what its thread needs to know.

@@ -1,10 +1,14 @@
 //! The one place that knows of `fork` and of signals, and the only `unsafe` code.
 
+pub(crate) mod concurrency;
+pub(crate) mod installed;
+pub(crate) mod lock;
+
 use std::io;
 use std::sync::Once;
 use std::thread;
 
-use crate::concurrency::{AtomicU64, Ordering, shared};
+use crate::process::concurrency::{AtomicU64, Ordering, shared};
 
 shared!(GENERATION: AtomicU64 = AtomicU64::new(0));
 static WATCH: Once = Once::new();

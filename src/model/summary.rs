@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::attribute::{Attributes, bounded};
-use crate::event::{CompileEvent, Kind, UnixNanos};
+use crate::model::attribute::{Attributes, bounded};
+use crate::model::event::{CompileEvent, Kind, UnixNanos};
 use crate::semconv::span as key;
 
 /// Counts and times of the stalls seen so far.
@@ -98,7 +98,7 @@ fn remember(names: &mut Vec<String>, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kernel;
+    use crate::model::event::Kernel;
 
     fn event(kind: Kind, started: u64, nanoseconds: u64) -> CompileEvent {
         let mut event = CompileEvent::new(kind, "triton", Kernel::named("k"));

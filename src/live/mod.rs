@@ -1,6 +1,8 @@
 //! Spans that somebody else has opened: the event goes on the span itself, and its own SDK exports it.
 //! Knows no SDK: what it needs of one is the trait `LiveSpan`.
 
+pub mod rust;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -8,10 +10,10 @@ use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 
-use crate::event::{CompileEvent, Failure, UnixNanos};
-use crate::lock::Mutex;
+use crate::export::LiveSpan;
+use crate::model::event::{CompileEvent, Failure, UnixNanos};
+use crate::process::lock::Mutex;
 use crate::scope::Scope;
-use crate::sink::LiveSpan;
 
 /// A live span, the local root that it stands in, and what has stalled on each so far.
 #[derive(Clone)]

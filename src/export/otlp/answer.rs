@@ -116,7 +116,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    crate::attribute::bounded(&text, 400).into_owned()
+    crate::model::attribute::bounded(&text, 400).into_owned()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::concurrency::{self, MutexGuard};
+use crate::process::concurrency::{self, MutexGuard};
 
 /// The standard library's mutex, which is one futex and nothing else. `parking_lot` keeps the waiting threads of all
 /// locks in one table with locks of its own: a fork while another thread is in that table leaves the child with an

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{SpanId, TraceId};
 
-use crate::event::{UnixNanos, nanos};
+use crate::model::event::{UnixNanos, nanos};
 
 /// Tells the time on the wire, and makes ids.
 pub trait Source: Send + Sync + 'static {

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Autotune, Cause, Detail, Failure, Kernel, Kind, Stage};
-use crate::log::Severity;
+use crate::model::event::{Autotune, Cause, Detail, Failure, Kernel, Kind, Stage};
+use crate::model::log_event::Severity;
 
 // The same through prost, which knows the fields' numbers and types from OpenTelemetry's own definitions.
 

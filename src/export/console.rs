@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Flushing, Sink};
-use crate::log::LogEvent;
-use crate::span::Span;
+use crate::model::log_event::LogEvent;
+use crate::model::span::Span;
 use crate::stats::{Ledger, Stats};
 
 /// Writes each span or event as it comes.

@@ -1,7 +1,7 @@
 //! Why it compiled: which argument differs from the nearest specialization that was known, in a kernel author's words.
 //! Pure: does no I/O, reads no clock, knows neither the OpenTelemetry SDK nor Python.
 
-use crate::event::Cause;
+use crate::model::event::Cause;
 
 /// What a kernel was compiled for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,7 +75,7 @@ const PHRASES: usize = 16;
 /// Explains `new` by the nearest of `known`, of which the first wins a tie: hand the most recent in first.
 ///
 /// ```
-/// use jitspan::explain::{Argument, Form, Specialization, explain};
+/// use jitspan::model::explain::{Argument, Form, Specialization, explain};
 ///
 /// let of = |divisible| Specialization {
 ///     arguments: vec![Argument {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanContext, SpanId};
 use serde::Serialize;
 
-use crate::attribute::Attributes;
-use crate::event::{CompileEvent, UnixNanos};
-use crate::limits::EventLimit;
+use crate::model::attribute::Attributes;
+use crate::model::event::{CompileEvent, UnixNanos};
+use crate::model::limits::EventLimit;
 use crate::semconv::event::EXCEPTION;
 
 /// How the span ended.

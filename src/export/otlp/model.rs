@@ -61,7 +61,7 @@ mod tests {
     use super::super::pipe::{Pipe, Plan};
     use super::*;
     use crate::config::{Batch, Endpoint, Resource, Signal, Variables};
-    use crate::resource::SharedResource;
+    use crate::export::resource::SharedResource;
     use crate::stats::{Counter, Ledger, Stats};
 
     /// Of more than so many switches away from a thread that could go on, nearly none finds what fewer do not.
@@ -100,7 +100,7 @@ mod tests {
         started.into_iter().map(|thread| thread.join().unwrap()).count()
     }
 
-    fn wait(flushing: crate::sink::Flushing) {
+    fn wait(flushing: crate::export::Flushing) {
         assert!(flushing.wait(Instant::now()));
     }
 

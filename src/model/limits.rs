@@ -1,6 +1,6 @@
 //! OpenTelemetry's span limits, as `OTEL_*_LIMIT` set them.
 
-use crate::attribute::Attributes;
+use crate::model::attribute::Attributes;
 
 /// How much a span may hold. Defaults are the specification's, but for the length of a text: verbose mode sends
 /// signatures and stacks, and a text without bound would make the queue's bound meaningless.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::attribute::{Attributes, Seen, bounded};
+use crate::model::attribute::{Attributes, Seen, bounded};
 use crate::semconv::{attribute as key, event as name};
 
 /// Nanoseconds since the Unix epoch, as OTLP counts time.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::log::LogEvent;
+use crate::export::otlp::metrics;
+use crate::export::{Flushing, Sink, deadline};
 use crate::metrics::Metrics;
-use crate::sink::otlp::metrics;
-use crate::sink::{Flushing, Sink, deadline};
-use crate::span::Span;
+use crate::model::log_event::LogEvent;
+use crate::model::span::Span;
 use crate::stats::{Ledger, Stats};
 
 /// The sinks of one monitor.

@@ -3,18 +3,19 @@
 pub mod console;
 pub mod memory;
 pub mod otlp;
-pub mod tracing;
+pub mod resource;
+pub mod sinks;
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanContext;
 
-use crate::attribute::Attributes;
-use crate::concurrency::Receiver;
-use crate::event::{CompileEvent, Failure};
-use crate::log::LogEvent;
-use crate::span::Span;
+use crate::model::attribute::Attributes;
+use crate::model::event::{CompileEvent, Failure};
+use crate::model::log_event::LogEvent;
+use crate::model::span::Span;
+use crate::process::concurrency::Receiver;
 
 /// Takes finished spans somewhere, or log-based events.
 pub trait Sink: Send + Sync {

@@ -4,19 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::attribute::Value;
-use crate::concurrency::{AtomicPtr, Ordering, shared};
+use crate::clock::{Source, System};
 use crate::config::{Config, Events};
-use crate::event::CompileEvent;
+use crate::export::console::ConsoleSink;
+use crate::export::otlp::{OtlpSink, metrics};
+use crate::export::resource::{Foreign, SharedResource};
+use crate::export::sinks::Sinks;
 use crate::metrics::Metrics;
+use crate::model::attribute::Value;
+use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
-use crate::resource::{Foreign, SharedResource};
+use crate::process::concurrency::{AtomicPtr, Ordering, shared};
 use crate::semconv::resource::SERVICE_INSTANCE_ID;
-use crate::sink::console::ConsoleSink;
-use crate::sink::otlp::{OtlpSink, metrics};
-use crate::sinks::Sinks;
-use crate::source::{Source, System};
 use crate::stats::Stats;
 
 struct Process {

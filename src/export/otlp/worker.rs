@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::encode::{self, MESSAGE_BYTES};
 use super::pipe::{Load, Plan};
 use super::transport::Transport;
-use crate::concurrency::SyncSender;
+use crate::process::concurrency::SyncSender;
 use crate::stats::Counter;
 
 /// What the thread is told.

@@ -11,8 +11,8 @@ use opentelemetry::{Array, Context, KeyValue, StringValue};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::LiveSpan;
-use crate::attribute::{Attributes, Value};
-use crate::event::{CompileEvent, Failure, UnixNanos};
+use crate::model::attribute::{Attributes, Value};
+use crate::model::event::{CompileEvent, Failure, UnixNanos};
 use crate::monitor::Place;
 use crate::semconv::{attribute, event as name, span as key};
 

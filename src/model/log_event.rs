@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
-use crate::attribute::Attributes;
-use crate::event::UnixNanos;
+use crate::model::attribute::Attributes;
+use crate::model::event::UnixNanos;
 
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,7 +44,7 @@ impl Severity {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogEvent {
     /// The span it belongs to.
-    #[serde(serialize_with = "crate::span::identity")]
+    #[serde(serialize_with = "crate::model::span::identity")]
     pub context: SpanContext,
     /// The same name as the span event's.
     pub name: Cow<'static, str>,

@@ -19,14 +19,14 @@ use super::backoff::Backoff;
 use super::encode;
 use super::transport::Transport;
 use super::{Runtime, spawn};
-use crate::concurrency::{SyncSender, sync_channel};
+use crate::clock::Source;
 use crate::config::{Endpoint, Interval, Signal};
-use crate::event::UnixNanos;
-use crate::lock::Mutex;
+use crate::export::Flushing;
+use crate::export::resource::SharedResource;
 use crate::metrics::{BOUNDS, Data, Histogram, Metric, Metrics, Snapshot};
-use crate::resource::SharedResource;
-use crate::sink::Flushing;
-use crate::source::Source;
+use crate::model::event::UnixNanos;
+use crate::process::concurrency::{SyncSender, sync_channel};
+use crate::process::lock::Mutex;
 use crate::stats::{Counter, Stats};
 
 /// What the exporter needs.
