@@ -416,19 +416,15 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Autotune, _) => "autotuning",
         (Kind::Load, _) => "load from the disk cache",
     };
-    let runtime = match &*event.runtime {
-        "triton" => "Triton",
-        "cutedsl" => "CuTeDSL",
-        other => other,
-    };
     let waited = match waiting {
         0 => String::new(),
         1 => ", 1 request waited".to_owned(),
         many => format!(", {many} requests waited"),
     };
     format!(
-        "{runtime} kernel {did} during inference: {}{waited}. This causes a latency spike; consider extending warmup \
+        "{} kernel {did} during inference: {}{waited}. This causes a latency spike; consider extending warmup \
          to cover this shape/config.",
+        event.runtime_title,
         event.headline()
     )
 }

@@ -7,9 +7,6 @@
 /// Instrumentation scope of everything we send.
 pub const SCOPE_NAME: &str = "jitspan";
 
-/// Values of `jit.runtime`: what our own hooks watch. The metrics of each begin at 0.
-pub const RUNTIMES: &[&str] = &["triton", "cutedsl"];
-
 /// Names of span events, of the compile's own spans, and of log-based events.
 pub mod event {
     /// A kernel was compiled, or failed to compile.

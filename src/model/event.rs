@@ -172,8 +172,10 @@ pub struct Detail {
 pub struct CompileEvent {
     /// What was done.
     pub kind: Kind,
-    /// What did it: `triton`, `cutedsl`, ...
+    /// What did it, as on the wire: `triton`, `cutedsl`, ...
     pub runtime: Cow<'static, str>,
+    /// The same as people write it, for the log: `Triton`, `CuTeDSL`.
+    pub runtime_title: Cow<'static, str>,
     /// The runtime's version.
     pub runtime_version: Option<String>,
     /// The kernel.
@@ -209,9 +211,11 @@ pub struct CompileEvent {
 impl CompileEvent {
     /// An event of which only the kind, the runtime and the kernel are known.
     pub fn new(kind: Kind, runtime: impl Into<Cow<'static, str>>, kernel: Kernel) -> Self {
+        let runtime = runtime.into();
         CompileEvent {
             kind,
-            runtime: runtime.into(),
+            runtime_title: runtime.clone(),
+            runtime,
             runtime_version: None,
             kernel,
             started: 0,

@@ -8,7 +8,6 @@ use crate::python::hooks;
 use crate::python::host::imports;
 use crate::python::host::lifetime;
 use crate::python::host::report;
-use crate::semconv;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
 /// `OTEL_SDK_DISABLED=true`), and nothing was done.
@@ -20,7 +19,7 @@ pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
     if config.disabled {
         return Ok(false);
     }
-    if !hooks::are_active() {
+    if !hooks::are_installed() {
         crate::prepare(config);
         hooks::install(py);
     }
@@ -29,7 +28,7 @@ pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
 
 /// As [`prepare`], now that more is known of where spans go. Not once we are armed, or were never prepared.
 pub fn prepare_again() {
-    if let (true, false, Ok(config)) = (hooks::are_active(), is_armed(), resolve(&Settings::default())) {
+    if let (true, false, Ok(config)) = (hooks::are_installed(), is_armed(), resolve(&Settings::default())) {
         crate::prepare(config);
     }
 }
@@ -49,9 +48,9 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     imports::prepare(py);
     // Before anything is sent: this also finds out who we are.
     lifetime::watch_exit(py);
-    py.detach(|| crate::install_for(config, semconv::RUNTIMES));
+    py.detach(|| crate::install_for(config, &hooks::names()));
     report::forget();
-    if hooks::are_active() {
+    if hooks::are_installed() {
         hooks::armed(py);
     } else {
         hooks::install(py);
@@ -62,7 +61,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
 
 /// Whether a compile is unexpected now.
 pub fn is_armed() -> bool {
-    hooks::are_active() && crate::monitor().is_some_and(crate::monitor::Monitor::is_armed)
+    hooks::are_installed() && crate::monitor().is_some_and(crate::monitor::Monitor::is_armed)
 }
 
 fn resolve(settings: &Settings) -> Result<Config, ConfigError> {

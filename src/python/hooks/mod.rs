@@ -1,4 +1,5 @@
-//! The runtimes that are watched, in one table. Adding one is a file and a row.
+//! The runtimes that are watched, in one table. Adding one is its file, which says everything about it, and its name
+//! here.
 
 mod cutedsl;
 mod triton;
@@ -8,29 +9,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
+use crate::model::event::{CompileEvent, Kernel, Kind};
 use crate::process::lock::Mutex;
 use crate::python::host::guard;
 use crate::python::host::report;
 use crate::python::patch::intercept::Standings;
 use crate::python::patch::late;
 
-/// One runtime.
+/// All of them. A runtime's own file says everything about it: see [`Runtime`].
+pub static RUNTIMES: [&Runtime; 2] = [&triton::RUNTIME, &cutedsl::RUNTIME];
+
+/// One runtime: what it is called, where it is found, and how it is watched.
 pub struct Runtime {
-    /// Its name on the wire, and the name of its faults.
+    /// Its name on the wire, and the first word of its hook points and faults.
     pub name: &'static str,
+    /// Its name as people write it.
+    pub title: &'static str,
     /// The package that users import.
     pub package: &'static str,
     /// Under which its version is installed.
     pub distributions: &'static [&'static str],
     /// The oldest and the newest version that our tests run with.
     pub tested: (&'static str, &'static str),
-    /// The module after whose import everything that we stand on is there.
+    /// The module after whose import everything that we patch is there.
     pub module: &'static str,
-    /// Stands in its places.
+    /// Patches its hook points.
     install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
     /// What is done there when warm-up is over.
     armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
-    /// What stands.
+    /// Restores what it patched by other means than its `standings`, and forgets what it knows of this process.
+    forget: fn(Python<'_>),
+    /// What is patched.
     pub standings: Standings,
     /// What became of it.
     state: Mutex<State>,
@@ -47,48 +56,20 @@ pub enum State {
     Refused(String),
 }
 
-/// All of them.
-pub static RUNTIMES: [Runtime; 2] = [
-    Runtime {
-        name: "triton",
-        package: "triton",
-        distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
-        tested: ("3.0.0", "3.9.0"),
-        module: "triton",
-        install: triton::install,
-        armed: triton::print_autotuning,
-        standings: Standings::new(),
-        state: Mutex::new(State::Waiting),
-    },
-    Runtime {
-        name: "cutedsl",
-        package: "cutlass",
-        distributions: &["nvidia-cutlass-dsl"],
-        tested: ("4.2.1", "4.8.1"),
-        // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
-        // the classes are there.
-        module: "cutlass.cutlass_dsl.cutlass",
-        install: cutedsl::install,
-        armed: |_, _| Ok(()),
-        standings: Standings::new(),
-        state: Mutex::new(State::Waiting),
-    },
-];
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-static ACTIVE: AtomicBool = AtomicBool::new(false);
-
-/// Whether the hooks stand.
-pub fn are_active() -> bool {
-    ACTIVE.load(Ordering::Relaxed)
+/// Whether the hooks are in place. Whether a compile is unexpected is another question: `arming::is_armed`.
+pub fn are_installed() -> bool {
+    INSTALLED.load(Ordering::Relaxed)
 }
 
 /// Stands in the places of every runtime that is there, and of each other when it is imported.
 pub fn install(py: Python<'_>) {
-    ACTIVE.store(true, Ordering::Relaxed);
-    for runtime in &RUNTIMES {
+    INSTALLED.store(true, Ordering::Relaxed);
+    for runtime in RUNTIMES {
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
         if runtime.state() == State::Waiting {
-            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.title));
         }
     }
 }
@@ -96,7 +77,7 @@ pub fn install(py: Python<'_>) {
 /// Stands where it should and does not: the import was under way when we came, or a finder before ours gave the
 /// module, which ours then never saw.
 pub fn catch_up(py: Python<'_>) {
-    if !are_active() {
+    if !are_installed() {
         return;
     }
     late::catch_up(py);
@@ -114,16 +95,28 @@ pub fn armed(py: Python<'_>) {
 
 /// Leaves all of them.
 pub fn remove(py: Python<'_>) {
-    ACTIVE.store(false, Ordering::Relaxed);
+    INSTALLED.store(false, Ordering::Relaxed);
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
         runtime.standings.leave(py);
+        (runtime.forget)(py);
         runtime.set(State::Waiting);
     }
-    triton::leave_functions(py);
+}
+
+/// The names of all, as on the wire.
+pub fn names() -> Vec<&'static str> {
+    RUNTIMES.iter().map(|runtime| runtime.name).collect()
 }
 
 impl Runtime {
+    /// An event of it, of which only the kind and the kernel are known.
+    pub fn event(&self, kind: Kind, kernel: Kernel) -> CompileEvent {
+        let mut event = CompileEvent::new(kind, self.name, kernel);
+        event.runtime_title = self.title.into();
+        event
+    }
+
     /// What became of its hook.
     pub fn state(&self) -> State {
         self.state.lock().clone()

@@ -108,7 +108,7 @@ impl Instrumentor {
     /// Whether `activate()` has been called.
     #[getter]
     fn is_instrumented_by_opentelemetry(&self) -> bool {
-        crate::python::hooks::are_active()
+        crate::python::hooks::are_installed()
     }
 }
 

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
+use super::RUNTIME;
 use super::known::Specialization;
 use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
@@ -13,8 +14,6 @@ use crate::python::host::here;
 use crate::python::host::imports;
 use crate::python::patch::intercept::Call;
 
-/// The name on the wire.
-pub const RUNTIME: &str = "cutedsl";
 /// A kernel without a name.
 pub const UNKNOWN: &str = "<unknown>";
 
@@ -112,7 +111,7 @@ fn function(body: Bound<'_, PyAny>) -> Py<PyAny> {
 /// The event as far as it is known before the compile, and what it is compiled for.
 pub fn event(py: Python<'_>, subject: &Subject) -> (CompileEvent, Specialization) {
     let arguments = arguments(py, subject);
-    let mut event = CompileEvent::new(Kind::Compile, RUNTIME, kernel(py, subject));
+    let mut event = RUNTIME.event(Kind::Compile, kernel(py, subject));
     event.cache = CacheResult::Miss;
     event.options = subject.options.as_ref().map(|all| options(all.bind(py))).unwrap_or_default();
     add_process(py, &mut event);

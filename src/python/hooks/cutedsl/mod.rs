@@ -16,11 +16,30 @@ mod trace;
 
 use pyo3::prelude::*;
 
+use crate::process::lock::Mutex;
+use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
 use crate::python::patch::intercept::Standings;
 
+/// The row of the table.
+pub static RUNTIME: Runtime = Runtime {
+    name: "cutedsl",
+    title: "CuTeDSL",
+    package: "cutlass",
+    distributions: &["nvidia-cutlass-dsl"],
+    tested: ("4.2.1", "4.8.1"),
+    // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
+    // the classes are there.
+    module: "cutlass.cutlass_dsl.cutlass",
+    install,
+    armed: |_, _| Ok(()),
+    forget: |_| known::forget(),
+    standings: Standings::new(),
+    state: Mutex::new(State::Waiting),
+};
+
 /// Stands in all places of this version. `module` is `cutlass.cutlass_dsl.cutlass`, which has imported the others.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
     let modules = module.py().import("sys")?.getattr("modules")?;
     let compiler = modules.get_item("cutlass.base_dsl.compiler")?.getattr("Compiler")?;
     let dsl = modules.get_item("cutlass.base_dsl.dsl")?.getattr("BaseDSL")?;

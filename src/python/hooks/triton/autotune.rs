@@ -16,6 +16,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::RUNTIME;
 use super::describe;
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::monitor::Pending;
@@ -288,7 +289,7 @@ fn listener_stands(py: Python<'_>) -> bool {
 fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResult) -> CompileEvent {
     let duration = tune.pending.elapsed();
     let function = describe::innermost_function(tuner);
-    let mut event = CompileEvent::new(Kind::Autotune, "triton", describe::kernel(&function, None));
+    let mut event = RUNTIME.event(Kind::Autotune, describe::kernel(&function, None));
     event.duration = duration;
     event.cache = cache;
     event.cause = Some(tune.cause);

@@ -12,6 +12,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::RUNTIME;
 use super::frame::{self, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
 use crate::model::event::{CacheResult, CompileEvent, Kind};
@@ -175,7 +176,7 @@ fn event(
     let call = entry.call.bind(py);
     let cache = frame.as_ref().map_or(CacheResult::Unknown, |frame| frame.cache(outcome.is_ok()));
     let kind = if cache == CacheResult::Hit { Kind::Load } else { Kind::Compile };
-    let mut event = CompileEvent::new(kind, "triton", describe::kernel(entry.function.bind(py), Some(call)));
+    let mut event = RUNTIME.event(kind, describe::kernel(entry.function.bind(py), Some(call)));
     event.duration = duration;
     event.cache = cache;
     event.manual_warmup = entry.manual;

@@ -6,7 +6,6 @@
 //! | `compile` of the one `JITFunction` | the compile itself, put there by the hook before | all |
 //! | `compilation.listener` | inside it: stage times, cache hit; also `triton.compile` called directly | 3.4 on |
 //! | `jit_post_compile_hook` / `JITFunction.compiled_hook` | after a compile; error mode raises here | 3.2 on |
-
 //! | `parse_options`, `make_ir`, `add_stages`, `CompiledKernel.__init__` | inside it, in this order: see `source.rs` | all |
 //! | `warmup`, `preload` | around a manual warm-up: see `manual.rs` | all |
 //! | `CudaLauncher`, `HIPLauncher` | the C launcher is built: see `launcher.rs` | to 3.6 |
@@ -25,12 +24,29 @@ mod specialization;
 
 use pyo3::prelude::*;
 
+use crate::process::lock::Mutex;
+use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
 use crate::python::patch::intercept::{After, Call, Standings};
 
+/// The row of the table.
+pub static RUNTIME: Runtime = Runtime {
+    name: "triton",
+    title: "Triton",
+    package: "triton",
+    distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
+    tested: ("3.0.0", "3.9.0"),
+    module: "triton",
+    install,
+    armed: print_autotuning,
+    forget,
+    standings: Standings::new(),
+    state: Mutex::new(State::Waiting),
+};
+
 /// Stands in all places of this version.
-pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
     let py = triton.py();
     describe::remember_version(triton);
     let knobs = knobs(triton);
@@ -62,8 +78,8 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     Ok(())
 }
 
-/// Leaves the kernels' own `compile` attributes.
-pub fn leave_functions(py: Python<'_>) {
+/// Restores the kernels' own `compile` attributes.
+fn forget(py: Python<'_>) {
     compile::FUNCTIONS.leave(py);
     source::CLASSES.leave(py);
 }
@@ -76,7 +92,7 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
 
 /// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Up to 3.3
 /// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
-pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
+fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
     let (py, knobs) = (triton.py(), knobs(triton));
     const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;

@@ -16,9 +16,10 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefReference};
 
+use super::RUNTIME;
 use super::frame::{self, Direct, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
-use crate::model::event::{CompileEvent, Kind, Stage};
+use crate::model::event::{Kind, Stage};
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
@@ -183,7 +184,7 @@ fn record(
     let source = frame.source.bind(py);
     let kind = if cache == crate::model::event::CacheResult::Hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
-    let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
+    let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
     event.duration = direct.pending.elapsed();
     event.cache = cache;
     event.manual_warmup = direct.manual;
