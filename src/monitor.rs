@@ -52,9 +52,49 @@ pub struct Pending {
     armed: bool,
     started: UnixNanos,
     clock: Instant,
+    held: Option<Arc<Held>>,
+    /// Whether it is the one that holds the others back.
+    holds: bool,
+}
+
+/// What is kept back until an operation has ended in which nothing may raise.
+#[derive(Default)]
+struct Held {
+    error: Mutex<Option<UnexpectedCompile>>,
+    recorded: AtomicBool,
 }
 
 impl Pending {
+    /// Error mode raises when this one ends, and not inside it: a compiler that is in the middle of something would
+    /// take that for an error of its own. Inside another that holds, that one is it.
+    #[must_use]
+    pub fn holding(mut self) -> Self {
+        if self.held.is_none() {
+            self.held = Some(Arc::default());
+            self.holds = true;
+        }
+        self
+    }
+
+    /// Whether something has been recorded inside an operation that holds.
+    pub fn has_recorded(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.recorded.load(Ordering::Relaxed))
+    }
+
+    /// What to raise now, of what this one gives and what was kept back.
+    fn release(&self, error: Option<UnexpectedCompile>, failed: bool) -> Option<UnexpectedCompile> {
+        let Some(held) = &self.held else { return error };
+        if self.holds {
+            // It raises already.
+            return error.or_else(|| held.error.lock().take()).filter(|_| !failed);
+        }
+        held.recorded.store(true, Ordering::Relaxed);
+        if let Some(error) = error {
+            held.error.lock().get_or_insert(error);
+        }
+        None
+    }
+
     /// When it began.
     pub fn started(&self) -> UnixNanos {
         self.started
@@ -180,10 +220,27 @@ impl Monitor {
             scope,
             live,
             operation: Operation::new(parent.map(|parent| Arc::clone(&parent.operation))),
+            held: parent.and_then(|parent| parent.held.clone()),
+            holds: false,
             outermost: parent.is_none(),
             armed: self.is_armed(),
             started,
             clock: Instant::now(),
+        }
+    }
+
+    /// A stall begins that waits where `other` does, and nests in nothing.
+    pub fn begin_beside(&self, other: &Pending) -> Pending {
+        Pending {
+            scope: other.scope.clone(),
+            live: other.live.clone(),
+            operation: Operation::new(None),
+            outermost: true,
+            armed: self.is_armed(),
+            started: self.source.now(),
+            clock: Instant::now(),
+            held: None,
+            holds: false,
         }
     }
 
@@ -221,7 +278,7 @@ impl Monitor {
             self.stats.add(Counter::RequestsOmitted, scope.omitted());
             self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
         }
-        let error = self.unexpected(&event, scope.waiting());
+        let error = pending.release(self.unexpected(&event, scope.waiting()), event.failure.is_some());
         if self.config.events != Events::Span && stalled.dropped == 0 {
             self.emit(&event, &scope.identities(), scope.waiting(), error.is_some());
         }
@@ -356,7 +413,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
-            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Compile | Kind::Autotune | Kind::TunerMiss => Severity::Warn,
             Kind::Load => Severity::Info,
         };
         let sampled = identities.iter().filter(|identity| identity.is_sampled());
@@ -415,6 +472,7 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Compile, _) => "JIT compilation",
         (Kind::Autotune, _) => "autotuning",
         (Kind::Load, _) => "load from the disk cache",
+        (Kind::TunerMiss, _) => "run without a tuning",
     };
     let waited = match waiting {
         0 => String::new(),
@@ -434,5 +492,6 @@ fn counter(kind: Kind) -> Counter {
         Kind::Compile => Counter::Compiles,
         Kind::Autotune => Counter::Autotunes,
         Kind::Load => Counter::Loads,
+        Kind::TunerMiss => Counter::TunerMisses,
     }
 }

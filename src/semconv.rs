@@ -15,6 +15,8 @@ pub mod event {
     pub const AUTOTUNE: &str = "jit.autotune";
     /// A compiled kernel came from a cache on disk.
     pub const LOAD: &str = "jit.load";
+    /// No tuning covers what was asked for: a kernel runs that may be slow, each time, and nothing was compiled.
+    pub const TUNER_MISS: &str = "jit.tuner_miss";
     /// Span: the C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
     /// Stands for the events that did not fit on the span.
@@ -33,6 +35,8 @@ pub mod span {
     pub const AUTOTUNE_COUNT: &str = "jit.autotune.count";
     /// Int: loads from a cache on disk this request waited for.
     pub const LOAD_COUNT: &str = "jit.load.count";
+    /// Int: kernels that this request ran untuned.
+    pub const TUNER_MISS_COUNT: &str = "jit.tuner_miss.count";
     /// Double, s: time in which at least one stall was going on (overlaps count once).
     pub const STALL_TIME: &str = "jit.stall.time";
     /// Double, s: the longest single stall.
@@ -81,6 +85,8 @@ pub mod attribute {
     pub const DURATION: &str = "jit.duration";
     /// String: `hit`, `miss` or `unknown`: whether the cache on disk had it.
     pub const CACHE_RESULT: &str = "jit.cache.result";
+    /// String: the runtime's own id of the compile, as its logs have it (torch.compile: `0/1`).
+    pub const COMPILE_ID: &str = "jit.compile.id";
     /// String: `first_use`, `new_specialization`, `recompile`, `retune`.
     pub const CAUSE: &str = "jit.cause";
     /// String: which arguments differ from the nearest specialization known, in words.
@@ -175,6 +181,8 @@ pub mod metric {
     pub const COMPILE_COUNT: &str = "jit.compile.count";
     /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
     pub const LOAD_COUNT: &str = "jit.load.count";
+    /// Counter, {miss}: kernels that ran untuned, each shape once. By runtime.
+    pub const TUNER_MISS_COUNT: &str = "jit.tuner_miss.count";
     /// Counter, s: time lost to compiles and autotunes (a compile in an autotune counts once). By runtime and kernel,
     /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";

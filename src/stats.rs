@@ -30,6 +30,8 @@ counters! {
     Autotunes = "events.autotune",
     /// Loads from a disk cache recorded while armed.
     Loads = "events.load",
+    /// Kernels that ran untuned, recorded while armed.
+    TunerMisses = "events.tuner_miss",
     /// Compiles, autotunes and loads seen before arming.
     Warmup = "events.warmup",
     /// Re-traces that compiled nothing.

@@ -163,7 +163,7 @@ impl Config {
             mode: mode(variables)?.unwrap_or(settings.mode),
             verbose: variables.flag("JITSPAN_VERBOSE")?.unwrap_or(settings.verbose),
             error_on: variables
-                .list("JITSPAN_ERROR_ON", "compile, autotune, load, or several with commas", kind)?
+                .list("JITSPAN_ERROR_ON", "compile, autotune, load, tuner_miss, or several with commas", kind)?
                 .unwrap_or_else(|| vec![Kind::Compile, Kind::Autotune]),
             flush_timeout: variables.seconds("JITSPAN_FLUSH_TIMEOUT")?.unwrap_or(Duration::from_secs(2)),
             compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
@@ -195,7 +195,7 @@ impl Config {
 }
 
 fn kind(word: &str) -> Option<Kind> {
-    [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| kind.word() == word)
+    Kind::ALL.into_iter().find(|kind| kind.word() == word)
 }
 
 /// Said in the environment it wins over what a server's flag or a call says: it is how an operator overrides both.

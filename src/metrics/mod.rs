@@ -33,6 +33,7 @@ struct State {
     autotune_duration: Series<Histogram>,
     compile_count: Series<u64>,
     load_count: Series<u64>,
+    tuner_miss_count: Series<u64>,
     kernel_time: Series<f64>,
     recent: VecDeque<Measured>,
 }
@@ -98,6 +99,7 @@ impl Metrics {
         }
         state.autotune_duration.of(&[by_runtime]);
         state.load_count.of(&[by_runtime]);
+        state.tuner_miss_count.of(&[by_runtime]);
         for cause in CAUSES {
             state.compile_count.of(&[by_runtime, by_cause(cause)]);
         }
@@ -117,6 +119,7 @@ impl Metrics {
             Kind::Compile => *state.compile_count.of(&[by_runtime, by_cause(event.cause)]) += 1,
             Kind::Autotune => {}
             Kind::Load => return *state.load_count.of(&[by_runtime]) += 1,
+            Kind::TunerMiss => return *state.tuner_miss_count.of(&[by_runtime]) += 1,
         }
         if state.recent.len() >= State::RECENT
             && let Some(oldest) = state.recent.pop_front()
@@ -141,7 +144,7 @@ impl Metrics {
 
     /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
     pub fn add_time(&self, event: &CompileEvent, time: Duration) {
-        if event.kind != Kind::Load {
+        if matches!(event.kind, Kind::Compile | Kind::Autotune) {
             let kernel = bounded(&event.kernel.name, State::NAME_LENGTH);
             let labels = [(key::RUNTIME, &*event.runtime), (key::KERNEL_NAME, &*kernel)];
             *self.state.lock().kernel_time.of(&labels) += time.as_secs_f64();
@@ -171,6 +174,12 @@ impl Metrics {
                 "{load}",
                 "Kernels loaded from a cache on disk after warm-up.",
                 Data::Count(state.load_count.all()),
+            ),
+            metric(
+                name::TUNER_MISS_COUNT,
+                "{miss}",
+                "Kernels that ran untuned after warm-up.",
+                Data::Count(state.tuner_miss_count.all()),
             ),
             metric(
                 name::KERNEL_TIME,
@@ -219,14 +228,14 @@ impl State {
             (Kind::Compile, Some(by_error)) => change(self.compile_duration.of(&[by_runtime, by_error, by_cache])),
             (Kind::Autotune, None) => change(self.autotune_duration.of(&[by_runtime])),
             (Kind::Autotune, Some(by_error)) => change(self.autotune_duration.of(&[by_runtime, by_error])),
-            (Kind::Load, _) => {}
+            (Kind::Load | Kind::TunerMiss, _) => {}
         }
     }
 }
 
 fn of_ourselves(stats: &Stats) -> Vec<Metric> {
     let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
-    let events = [Counter::Compiles, Counter::Autotunes, Counter::Loads];
+    let events = [Counter::Compiles, Counter::Autotunes, Counter::Loads, Counter::TunerMisses];
     let recorded = events.into_iter().map(|counter| stats.get(counter)).sum();
     let dropped = |ledger: &Ledger| {
         let each = ledger.dropped().into_iter().map(|(reason, counter)| {

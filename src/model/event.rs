@@ -18,24 +18,31 @@ pub enum Kind {
     Load,
     /// Configurations were benchmarked against each other; compiles may nest in it.
     Autotune,
+    /// No tuning covers what was asked for: a kernel runs that may be slow. It takes no time by itself.
+    TunerMiss,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Compile, Kind::Autotune, Kind::Load, Kind::TunerMiss];
+
     /// The name of the span event and of the compile's own span.
     pub fn event_name(self) -> &'static str {
         match self {
             Kind::Compile => name::COMPILE,
             Kind::Load => name::LOAD,
             Kind::Autotune => name::AUTOTUNE,
+            Kind::TunerMiss => name::TUNER_MISS,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`).
+    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`).
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
             Kind::Load => "load",
             Kind::Autotune => "autotune",
+            Kind::TunerMiss => "tuner_miss",
         }
     }
 }
@@ -186,6 +193,8 @@ pub struct CompileEvent {
     pub duration: Duration,
     /// Whether the cache on disk had it.
     pub cache: CacheResult,
+    /// The runtime's own id of this compile.
+    pub id: Option<String>,
     /// Why it happened.
     pub cause: Option<Cause>,
     /// Which arguments differ from the nearest specialization known, one phrase each.
@@ -221,6 +230,7 @@ impl CompileEvent {
             started: 0,
             duration: Duration::ZERO,
             cache: CacheResult::Unknown,
+            id: None,
             cause: None,
             changes: Vec::new(),
             stages: Vec::new(),
@@ -276,6 +286,7 @@ impl CompileEvent {
         }
         show_at(key::DURATION, Seen::Double(self.duration.as_secs_f64()));
         show_at(key::CACHE_RESULT, Seen::Word(self.cache.as_str()));
+        show_text(&mut show_at, key::COMPILE_ID, self.id.as_deref());
         if let Some(cause) = self.cause {
             show_at(key::CAUSE, Seen::Word(cause.as_str()));
         }

@@ -12,6 +12,7 @@ pub struct Summary {
     compiles: i64,
     autotunes: i64,
     loads: i64,
+    tuner_misses: i64,
     /// Disjoint and sorted: nested and parallel stalls must not count the same second twice.
     stalls: Vec<(UnixNanos, UnixNanos)>,
     /// Stalls already taken out of `stalls` to keep it short.
@@ -35,6 +36,7 @@ impl Summary {
             Kind::Compile => self.compiles += 1,
             Kind::Autotune => self.autotunes += 1,
             Kind::Load => self.loads += 1,
+            Kind::TunerMiss => self.tuner_misses += 1,
         }
         self.longest = self.longest.max(event.duration);
         remember(&mut self.runtimes, &event.runtime);
@@ -61,9 +63,9 @@ impl Summary {
         }
     }
 
-    /// How many compiles, autotunes and loads were counted.
+    /// How many stalls were counted.
     pub fn count(&self) -> i64 {
-        self.compiles + self.autotunes + self.loads
+        self.compiles + self.autotunes + self.loads + self.tuner_misses
     }
 
     /// Time in which at least one stall was going on.
@@ -78,6 +80,10 @@ impl Summary {
         to.add(key::COMPILE_COUNT, self.compiles);
         to.add(key::AUTOTUNE_COUNT, self.autotunes);
         to.add(key::LOAD_COUNT, self.loads);
+        // Nearly nobody has one, so nearly nobody pays for the attribute.
+        if self.tuner_misses > 0 {
+            to.add(key::TUNER_MISS_COUNT, self.tuner_misses);
+        }
         to.add(key::STALL_TIME, self.stall_time().as_secs_f64());
         to.add(key::STALL_LONGEST, self.longest.as_secs_f64());
         to.add(key::RUNTIMES, self.runtimes.join(","));

@@ -29,6 +29,24 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
     Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
 }
 
+/// As [`begin`], for an operation in which nothing may raise: what error mode would have raised inside it is raised
+/// when it ends.
+pub fn begin_holding(py: Python<'_>) -> Option<Arc<Pending>> {
+    let monitor = crate::monitor()?;
+    let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
+    Some(Arc::new(monitor.begin(|| place(py), parent.as_deref()).holding()))
+}
+
+/// As [`begin_holding`], for what another thread works on while the requests of `other` wait.
+pub fn begin_beside(other: &Pending) -> Option<Arc<Pending>> {
+    Some(Arc::new(crate::monitor()?.begin_beside(other).holding()))
+}
+
+/// Whether a stall is going on in this thread.
+pub fn is_nested() -> bool {
+    NESTING.with_borrow(|nesting| !nesting.is_empty())
+}
+
 /// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
     if let Ok(Some(scope)) = scope::current(py) {
@@ -89,7 +107,7 @@ fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &Unexpec
 fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: &str) {
     let verbose = monitor.config().verbose;
     match recorded.event.severity() {
-        Kind::Compile | Kind::Autotune => {
+        Kind::Compile | Kind::Autotune | Kind::TunerMiss => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }
         Kind::Load => report::debug(py, || crate::monitor::describe(&recorded.event, recorded.waiting)),

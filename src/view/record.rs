@@ -125,7 +125,7 @@ pub struct Trace {
 /// Is this the name of a span or an event that stands for one stall?
 #[must_use]
 pub fn is_stall_name(name: &str) -> bool {
-    [event::COMPILE, event::AUTOTUNE, event::LOAD, event::LAUNCHER].contains(&name)
+    [event::COMPILE, event::AUTOTUNE, event::LOAD, event::TUNER_MISS, event::LAUNCHER].contains(&name)
 }
 
 impl Span {

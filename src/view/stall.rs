@@ -23,6 +23,7 @@ pub fn noun(name: &str) -> &str {
         event::COMPILE => "compile",
         event::AUTOTUNE => "autotune",
         event::LOAD => "load",
+        event::TUNER_MISS => "untuned",
         event::LAUNCHER => "launcher build",
         other => other,
     }

@@ -1,7 +1,14 @@
 //! The runtimes that are watched, in one table. Adding one is its file, which says everything about it, and its name
 //! here.
 
+mod build;
 mod cutedsl;
+mod deep_gemm;
+mod flashinfer;
+mod known;
+mod sglang_jit;
+mod tilelang;
+mod torch_compile;
 mod triton;
 
 use std::sync::Arc;
@@ -17,7 +24,16 @@ use crate::python::patch::intercept::Standings;
 use crate::python::patch::late;
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
-pub static RUNTIMES: [&Runtime; 2] = [&triton::RUNTIME, &cutedsl::RUNTIME];
+pub static RUNTIMES: [&Runtime; 8] = [
+    &triton::RUNTIME,
+    &cutedsl::RUNTIME,
+    &torch_compile::RUNTIME,
+    &deep_gemm::RUNTIME,
+    &deep_gemm::OF_VLLM,
+    &flashinfer::RUNTIME,
+    &sglang_jit::RUNTIME,
+    &tilelang::RUNTIME,
+];
 
 /// One runtime: what it is called, where it is found, and how it is watched.
 pub struct Runtime {
@@ -31,8 +47,10 @@ pub struct Runtime {
     pub distributions: &'static [&'static str],
     /// The oldest and the newest version that our tests run with.
     pub tested: (&'static str, &'static str),
-    /// The module after whose import everything that we patch is there.
+    /// The module after whose import everything that we patch is there, but for `parts`.
     pub module: &'static str,
+    /// What it imports later, by itself.
+    parts: &'static [Part],
     /// Patches its hook points.
     install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
     /// What is done there when warm-up is over.
@@ -44,6 +62,9 @@ pub struct Runtime {
     /// What became of it.
     state: Mutex<State>,
 }
+
+/// A module that a runtime imports later, and what is patched in it.
+type Part = (&'static str, fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>);
 
 /// What became of a runtime's hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +88,10 @@ pub fn are_installed() -> bool {
 pub fn install(py: Python<'_>) {
     INSTALLED.store(true, Ordering::Relaxed);
     for runtime in RUNTIMES {
+        // The parts first: what is there already is patched once, with the rest.
+        for part in runtime.parts {
+            late::when_imported(py, part.0, Arc::new(|module| runtime.stand_in(part, module)));
+        }
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
         if runtime.state() == State::Waiting {
             report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.title));
@@ -98,6 +123,7 @@ pub fn remove(py: Python<'_>) {
     INSTALLED.store(false, Ordering::Relaxed);
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
+        runtime.parts.iter().for_each(|part| late::forget(py, part.0));
         runtime.standings.leave(py);
         (runtime.forget)(py);
         runtime.set(State::Waiting);
@@ -132,6 +158,14 @@ impl Runtime {
         }
     }
 
+    /// A part is patched with the rest, or by itself when it is imported later than that.
+    fn stand_in(&'static self, part: &Part, module: &Bound<'_, PyAny>) -> PyResult<()> {
+        match self.state() {
+            State::Hooked => (part.1)(module.cast::<PyModule>()?, &self.standings),
+            State::Waiting | State::Refused(_) => Ok(()),
+        }
+    }
+
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
@@ -140,6 +174,11 @@ impl Runtime {
             Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
+                for part in self.parts {
+                    if let Some(module) = late::imported(py, part.0) {
+                        guard::guard(py, self.name, || self.stand_in(part, &module));
+                    }
+                }
                 if crate::monitor().is_some_and(crate::monitor::Monitor::is_armed) {
                     self.armed(py);
                 }

@@ -135,8 +135,7 @@ impl Waited {
         let mut summary = Summary::default();
         let mut events = Vec::new();
         for stall in &stalls {
-            let kind =
-                [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| stall["kind"] == kind.word())?;
+            let kind = Kind::ALL.into_iter().find(|kind| stall["kind"] == kind.word())?;
             let kernel = Kernel::named(stall["kernel"].as_str()?);
             let mut event = CompileEvent::new(kind, stall["runtime"].as_str()?.to_owned(), kernel);
             event.started = stall["started"].as_u64()?;

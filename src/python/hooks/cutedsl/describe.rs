@@ -5,10 +5,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use super::RUNTIME;
-use super::known::Specialization;
 use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::hooks::known::Specialization;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;

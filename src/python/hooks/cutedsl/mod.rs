@@ -11,13 +11,12 @@
 //! | `BaseDSL.post_compilation_cleanup` | at its end, before the program runs; error mode raises here | all |
 
 mod describe;
-mod known;
 mod trace;
 
 use pyo3::prelude::*;
 
 use crate::process::lock::Mutex;
-use crate::python::hooks::{Runtime, State};
+use crate::python::hooks::{Runtime, State, known};
 use crate::python::host::convert::get;
 use crate::python::patch::intercept::Standings;
 
@@ -31,6 +30,7 @@ pub static RUNTIME: Runtime = Runtime {
     // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
     // the classes are there.
     module: "cutlass.cutlass_dsl.cutlass",
+    parts: &[],
     install,
     armed: |_, _| Ok(()),
     forget: |_| known::forget(),

@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 
 use super::RUNTIME;
 use super::describe::{self, Subject};
-use super::known;
 use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
+use crate::python::hooks::known;
 use crate::python::patch::intercept::{After, Call, Outcome};
 use crate::python::stall;
 use crate::stats::Counter;

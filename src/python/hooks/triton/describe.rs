@@ -129,10 +129,15 @@ pub fn specialization(call: &Bound<'_, PyDict>) -> String {
     item(call, "key").map(|key| text(&key)).unwrap_or_default()
 }
 
-/// Adds version, options, thread and, in verbose mode, everything else known.
-pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
+/// Adds version and thread.
+pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
     event.runtime_version = VERSION.get(py).cloned().flatten();
     event.thread = here::thread(py);
+}
+
+/// Adds version, options, thread and, in verbose mode, everything else known.
+pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
+    add_process(py, event);
     let payload = call.and_then(|call| item(call, "compile"));
     if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {
         event.options = options(payload);

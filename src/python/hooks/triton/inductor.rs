@@ -1,7 +1,9 @@
 //! Inductor may call the hook after a compile by itself (`TORCHINDUCTOR_RUN_JIT_POST_COMPILE_HOOK=1`), with a payload of
 //! its own: `fn` is the `JITFunction`, `compile` the `CompiledKernel`, `already_compiled` true. What was compiled in this
-//! process has been reported by then; what its pool of processes compiled is reported here, without a duration.
+//! process has been reported by then; what its pool of processes compiled is reported here, without a duration, unless
+//! `torch_compile` has seen it wait for the pool.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
 use pyo3::prelude::*;
@@ -17,6 +19,15 @@ use crate::python::stall;
 /// Hashes of the kernels that were compiled or loaded here, the oldest first.
 static REPORTED: Mutex<(BTreeSet<String>, VecDeque<String>)> = Mutex::new((BTreeSet::new(), VecDeque::new()));
 const REPORTED_KEPT: usize = 8192;
+
+thread_local! {
+    static FROM_POOL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What comes from Inductor's pool in this thread now is told of by whoever waits for it.
+pub fn expect_from_pool(expected: bool) {
+    FROM_POOL.set(expected);
+}
 
 /// A kernel has been seen. False: it had been before.
 pub fn remember(hash: &str) -> bool {
@@ -42,7 +53,7 @@ pub fn after(
     kernel: &Bound<'_, PyAny>,
 ) -> PyResult<Option<After>> {
     let hash = get_text(kernel, "hash").unwrap_or_default();
-    if !hash.is_empty() && !remember(&hash) {
+    if (!hash.is_empty() && !remember(&hash)) || FROM_POOL.get() {
         return Ok(None);
     }
     let Some(pending) = stall::begin(py) else { return Ok(None) };

@@ -24,6 +24,9 @@ mod specialization;
 
 use pyo3::prelude::*;
 
+pub use inductor::{expect_from_pool, remember};
+
+use crate::model::event::CompileEvent;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
@@ -38,6 +41,7 @@ pub static RUNTIME: Runtime = Runtime {
     distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
     tested: ("3.0.0", "3.9.0"),
     module: "triton",
+    parts: &[],
     install,
     armed: print_autotuning,
     forget,
@@ -76,6 +80,11 @@ fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyRes
     guard(py, "triton.launcher", || launcher::install(py, standings));
     guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
     Ok(())
+}
+
+/// Adds what holds for all events of this process and thread.
+pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
+    describe::add_process(py, event);
 }
 
 /// Restores the kernels' own `compile` attributes.
