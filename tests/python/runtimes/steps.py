@@ -29,11 +29,11 @@ if WATCHING:
 def event(kind: str, kernel: str, cache: str, cause: str = "", changes: str = "", **more: str) -> dict[str, str]:
     """What is compared of one event.
 
-    `kernel` is a part of its name, `changes` of what is said. `more`: `error`, `runtime`, `parent` (the event
-    that it nests in), and `request`, if that is not the step itself.
+    `kernel` is a part of its name, `changes` of what is said. `more`: `error`, `runtime`, `key` (of a tuning),
+    `parent` (the event that it nests in), and `request`, if that is not the step itself.
     """
     known = {"event": f"jit.{kind}", "kernel": kernel, "cache": cache, "cause": cause, "changes": changes}
-    return known | {"error": "", "parent": "", "request": ""} | more
+    return known | {"error": "", "parent": "", "request": "", "key": ""} | more
 
 
 def step(*expected: dict[str, str], when: bool = True) -> Callable:

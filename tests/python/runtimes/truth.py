@@ -107,6 +107,7 @@ def brief(event: dict[str, Any], parents: dict[tuple[str, int], str]) -> dict[st
         "changes": found.get("jit.changes", ""),
         "error": found.get("error.type", "").rpartition(".")[2],
         "parent": parent if parent.startswith("jit.") else "",
+        "key": found.get("jit.autotune.key", ""),
     }
 
 
