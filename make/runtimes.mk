@@ -1,22 +1,81 @@
-# The other compilers: the tests run the real packages, each version in an environment of its own in build. No GPU is
-# needed. torch comes without the NVIDIA libraries that it is linked to, 3 GB of which nothing here calls: see
-# tests/python/runtimes/stub_libraries.py.
+# The other compilers: the tests run the real packages, each version in a folder of its own in build. No GPU is needed.
+# torch comes without the NVIDIA libraries that it is linked to, 3 GB of which nothing here calls: see
+# tests/python/runtimes/stub_libraries.py. The others see that torch, and nothing of each other.
 
 TORCH_TESTED := 2.8.0 2.15.0
 TORCH_NEEDS := filelock typing_extensions sympy networkx jinja2 fsspec setuptools numpy
 
-.PHONY: test-runtimes
+TORCH_NEWEST := $(lastword $(TORCH_TESTED))
 
-test-runtimes: $(STAMPS)/test $(STAMPS)/jitspan $(TORCH_TESTED:%=build/torch/%/.installed) ## Run the tests of the other compilers: torch.compile, oldest and newest version.
-	JITSPAN_TORCH="$(TORCH_TESTED)" $(BIN)/python -m pytest tests/python/runtimes
+# Of each runtime the newest that takes no large download.
+RUNTIMES_TESTED := flashinfer/0.7.2.post1 tilelang/0.1.15 deep_gemm/0.2.5
+RUNTIMES_ALL := $(RUNTIMES_TESTED) flashinfer/0.3.1 tilelang/0.1.8 sglang/0.5.23
+
+STUBS := tests/python/runtimes/stub_libraries.py
+SITE = lib/python$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_python_version())')/site-packages
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target
+
+.PHONY: test-runtimes test-runtimes-matrix
+
+test-runtimes: $(STAMPS)/test $(STAMPS)/jitspan build/torch/$(TORCH_NEWEST)/.installed $(RUNTIMES_TESTED:%=build/%/.installed) ## Run the tests of torch.compile, FlashInfer, TileLang and DeepGEMM.
+	JITSPAN_TORCH="$(TORCH_NEWEST)" JITSPAN_RUNTIMES="$(RUNTIMES_TESTED)" $(BIN)/python -m pytest tests/python/runtimes
+
+test-runtimes-matrix: $(STAMPS)/test $(STAMPS)/jitspan $(TORCH_TESTED:%=build/torch/%/.installed) $(RUNTIMES_ALL:%=build/%/.installed) ## The same for the oldest versions too, and for SGLang's load_jit.
+	JITSPAN_TORCH="$(TORCH_TESTED)" JITSPAN_RUNTIMES="$(RUNTIMES_ALL)" $(BIN)/python -m pytest tests/python/runtimes
 
 build/torch/%/.installed: $(STAMPS)/venv
 	@echo "make: installing torch $*, which is large"
 	@rm -rf build/torch/$*
 	@mkdir -p build/torch
-	$(PYTHON) -m venv build/torch/$*
-	build/torch/$*/bin/pip install --quiet --disable-pip-version-check --no-deps torch==$*
-	build/torch/$*/bin/pip install --quiet --disable-pip-version-check $(TORCH_NEEDS) 2>/dev/null
-	$(PYTHON) tests/python/runtimes/stub_libraries.py \
-		$$(build/torch/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') build/torch/$*/stubs
+	$(PYTHON) -m venv --without-pip build/torch/$*
+	$(INSTALL) build/torch/$*/$(SITE) torch==$* $(TORCH_NEEDS) mpmath markupsafe
+	$(PYTHON) $(STUBS) build/torch/$*/stubs build/torch/$*/$(SITE)/torch/lib/*.so*
+	@touch $@
+
+build/flashinfer/0.3.1/.installed: $(STAMPS)/venv
+	@echo "make: unpacking flashinfer-python 0.3.1, which is published as source"
+	@rm -rf build/flashinfer/0.3.1
+	@mkdir -p build/flashinfer/0.3.1/$(SITE)
+	$(PYTHON) -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: -d build/flashinfer/0.3.1 flashinfer-python==0.3.1 2>/dev/null || true
+	tar -xzf build/flashinfer/0.3.1/flashinfer_python-0.3.1.tar.gz -C build/flashinfer/0.3.1
+	mv build/flashinfer/0.3.1/flashinfer_python-0.3.1/flashinfer build/flashinfer/0.3.1/$(SITE)
+	$(INSTALL) build/flashinfer/0.3.1/$(SITE) $(FLASHINFER_NEEDS)
+	@touch $@
+
+FLASHINFER_NEEDS := apache-tvm-ffi filelock tqdm requests urllib3 idna certifi charset_normalizer click tabulate packaging \
+	numpy typing_extensions einops nvidia-ml-py ninja
+
+build/flashinfer/%/.installed: $(STAMPS)/venv
+	@echo "make: installing flashinfer-python $*"
+	@rm -rf build/flashinfer/$*
+	@mkdir -p build/flashinfer/$*/$(SITE)
+	$(INSTALL) build/flashinfer/$*/$(SITE) flashinfer-python==$* $(FLASHINFER_NEEDS)
+	@touch $@
+
+# 0.1.8 works with no newer tvm-ffi.
+TVM_FFI_OF_TILELANG = $(if $(filter 0.1.8,$(1)),0.1.8,0.1.12)
+
+build/tilelang/%/.installed: $(STAMPS)/venv
+	@echo "make: installing tilelang $*"
+	@rm -rf build/tilelang/$*
+	@mkdir -p build/tilelang/$*/$(SITE)
+	$(INSTALL) build/tilelang/$*/$(SITE) tilelang==$* apache-tvm-ffi==$(call TVM_FFI_OF_TILELANG,$*) z3-solver==4.15.4.0 \
+		cloudpickle ml-dtypes psutil tqdm typing_extensions numpy torch_c_dlpack_ext
+	@touch $@
+
+build/deep_gemm/%/.installed: $(STAMPS)/venv build/torch/$(TORCH_NEWEST)/.installed
+	@echo "make: installing sgl-deep-gemm $*"
+	@rm -rf build/deep_gemm/$*
+	@mkdir -p build/deep_gemm/$*/$(SITE)
+	$(INSTALL) build/deep_gemm/$*/$(SITE) sgl-deep-gemm==$*
+	$(PYTHON) $(STUBS) build/deep_gemm/$*/stubs build/torch/$(TORCH_NEWEST)/$(SITE)/torch/lib/*.so* build/deep_gemm/$*/$(SITE)/deep_gemm/_C.so
+	@touch $@
+
+build/sglang/%/.installed: $(STAMPS)/venv
+	@echo "make: installing sglang $*, which is large"
+	@rm -rf build/sglang/$*
+	@mkdir -p build/sglang/$*/$(SITE)
+	$(INSTALL) build/sglang/$*/$(SITE) sglang==$* apache-tvm-ffi msgspec psutil pyzmq orjson pybase64 pillow einops triton ninja tqdm packaging
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		--target build/sglang/$*/$(SITE) ipython aiohttp requests fastapi numpy 2>/dev/null
 	@touch $@

@@ -105,7 +105,12 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         State::Waiting => ("absent", None),
     };
     let places = runtime.standings.places();
-    let of = |stands: bool| places.iter().filter(|place| place.1 == stands).map(|place| place.0).collect();
+    let of = |stands: bool| {
+        let mut names: Vec<_> = places.iter().filter(|place| place.1 == stands).map(|place| place.0).collect();
+        // Of a package whose functions are one place all together.
+        names.dedup();
+        names
+    };
     let stats = crate::monitor().map(|monitor| monitor.stats());
     RuntimeStatus {
         runtime: runtime.name,

@@ -107,11 +107,11 @@ def forbidden():
 
 
 class Runner(tuner.TunableRunner):
-    def get_valid_tactics(self, inputs, profile):
+    def get_valid_tactics(self, *_arguments):
         return [0, 1]
 
-    def forward(self, inputs, tactic=-1, do_preparation=False, **kwargs):
-        return inputs[0]
+    def forward(self, *arguments, **_options):
+        return arguments[0]
 
 
 def choose(size: int) -> int:

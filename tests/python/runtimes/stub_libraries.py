@@ -1,6 +1,6 @@
 """Builds stand-ins for the NVIDIA libraries that torch's wheel is linked to, so that it imports without them.
 
-    python stub_libraries.py SITE_PACKAGES FOLDER
+    python stub_libraries.py FOLDER LIBRARY...
 
 torch from the package index is built with CUDA and is linked to 3 GB of libraries, none of which a program that
 computes on the CPU calls. Each of ours defines the names that torch asks of it, and does nothing.
@@ -53,8 +53,7 @@ def wanted(libraries: list[Path]) -> dict[str, dict[str, set[str]]]:
     return names
 
 
-def build(site_packages: Path, folder: Path) -> None:
-    libraries = sorted((site_packages / "torch" / "lib").glob("*.so*"))
+def build(folder: Path, libraries: list[Path]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for library, versions in wanted(libraries).items():
         source, script = folder / "stub.c", folder / "stub.map"
@@ -77,4 +76,4 @@ def build(site_packages: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]), Path(sys.argv[2]))
+    build(Path(sys.argv[1]), [Path(path) for path in sys.argv[2:]])

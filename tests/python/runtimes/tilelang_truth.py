@@ -83,7 +83,9 @@ def a_program_that_does_not_compile():
     event("compile", "several_", "miss", "first_use"),
 )
 def several_in_threads_of_its_own():
-    kernels = tilelang.par_compile([program(size, name=f"several_{size}") for size in (32, 96)], target="c", num_workers=2)
+    kernels = tilelang.par_compile(
+        [program(size, name=f"several_{size}") for size in (32, 96)], target="c", num_workers=2
+    )
     return [run(kernel, size) for kernel, size in zip(kernels, (32, 96), strict=True)]
 
 

@@ -15,6 +15,7 @@
 
 mod folder;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -69,7 +70,7 @@ fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyRes
     let functions = module.dict().items();
     let functions = functions.iter().filter_map(|pair| pair.extract::<(String, Bound<'_, PyAny>)>().ok());
     for (name, function) in functions {
-        let launches = LAUNCHES.iter().any(|part| name.contains(part)) && !name.starts_with(['_', 's', 'g']);
+        let launches = LAUNCHES.iter().any(|part| name.contains(part)) && !name.starts_with('_');
         let callable = function.is_instance_of::<PyFunction>()
             || (function.is_callable()
                 && !function.is_instance_of::<PyType>()
@@ -88,17 +89,24 @@ fn time(name: Arc<str>) -> After {
     let began = Instant::now();
     Box::new(move |py, outcome| {
         let took = began.elapsed();
-        if took < LONG {
+        // One of these may call another, which has told of it then.
+        if took < LONG || TOLD.get().is_some_and(|told| told >= began) {
             return Ok(None);
         }
+        TOLD.set(Some(Instant::now()));
         Ok(tell(py, &name, took, outcome))
     })
+}
+
+thread_local! {
+    /// When this thread last looked at the folder.
+    static TOLD: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What was built while the call ran, by the folder; the call may have waited for others who built the same.
 fn tell(py: Python<'_>, function: &str, took: Duration, outcome: Outcome<'_, '_>) -> Option<PyErr> {
     let began = SystemTime::now().checked_sub(took)?;
-    let found = folder::look(began);
+    let found = folder::look(began, took);
     let failed = outcome.err().filter(|error| !stall::is_ours(py, error) && is_of_compiler(py, error));
     let mut raise = None;
     let last = found.len().saturating_sub(1);
