@@ -3,6 +3,8 @@
 # tests/python/runtimes/stub_libraries.py. The others see that torch, and nothing of each other.
 
 TORCH_TESTED := 2.8.0 2.15.0
+# The Triton that each came with.
+TRITON_OF_TORCH = $(if $(filter 2.8.0,$(1)),3.4.0,3.9.0)
 TORCH_NEEDS := filelock typing_extensions sympy networkx jinja2 fsspec setuptools numpy
 
 TORCH_NEWEST := $(lastword $(TORCH_TESTED))
@@ -28,7 +30,7 @@ build/torch/%/.installed: $(STAMPS)/venv
 	@rm -rf build/torch/$*
 	@mkdir -p build/torch
 	$(PYTHON) -m venv --without-pip build/torch/$*
-	$(INSTALL) build/torch/$*/$(SITE) torch==$* $(TORCH_NEEDS) mpmath markupsafe
+	$(INSTALL) build/torch/$*/$(SITE) torch==$* triton==$(call TRITON_OF_TORCH,$*) $(TORCH_NEEDS) mpmath markupsafe
 	$(PYTHON) $(STUBS) build/torch/$*/stubs build/torch/$*/$(SITE)/torch/lib/*.so*
 	@touch $@
 

@@ -70,3 +70,8 @@ def test_error_mode_raises_once_out_of_the_outermost_compile(place: Place) -> No
     # A compile that fails by itself raises what it raised.
     assert ran.outcomes["a_backend_that_fails"].startswith("BackendCompilerFailed")
     assert ran.outcomes["without_compiling"] == "84.0"
+
+
+def test_a_kernel_of_inductors_pool_is_told_by_who_waits_for_it(place: Place) -> None:
+    without = place.run("pool_truth.py", "without", TORCHINDUCTOR_CACHE_DIR=str(place.folder / "without"))
+    check(place.run("pool_truth.py", TORCHINDUCTOR_CACHE_DIR=str(place.folder / "with")), without)
