@@ -14,7 +14,7 @@ use crate::export::sinks::Sinks;
 use crate::export::{LiveSpan, deadline};
 use crate::live::{Live, LiveScopes};
 use crate::metrics::Metrics;
-use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
+use crate::model::event::{CacheResult, CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
 use crate::model::span::Span;
 use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
@@ -471,6 +471,7 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Autotune, Kind::Load) => "load of a tuning from the disk cache",
         (Kind::Compile, _) => "JIT compilation",
         (Kind::Autotune, _) => "autotuning",
+        (Kind::Load, _) if event.cache == CacheResult::Unknown => "load onto the device",
         (Kind::Load, _) => "load from the disk cache",
         (Kind::TunerMiss, _) => "run without a tuning",
     };

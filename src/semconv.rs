@@ -13,7 +13,7 @@ pub mod event {
     pub const COMPILE: &str = "jit.compile";
     /// A kernel's configurations were benchmarked against each other.
     pub const AUTOTUNE: &str = "jit.autotune";
-    /// A compiled kernel came from a cache on disk.
+    /// A compiled kernel came from a cache on disk, or was loaded onto the device: slowly, or with little memory free.
     pub const LOAD: &str = "jit.load";
     /// No tuning covers what was asked for: a kernel runs that may be slow, each time, and nothing was compiled.
     pub const TUNER_MISS: &str = "jit.tuner_miss";
@@ -99,6 +99,8 @@ pub mod attribute {
     pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
     /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
     pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
+    /// Int: bytes of the device's memory that were free when a kernel was loaded onto it.
+    pub const FREE_MEMORY: &str = "jit.device.free_memory";
     /// String, verbose: parameter types.
     pub const SIGNATURE: &str = "jit.signature";
     /// String, verbose: compile-time constants.

@@ -27,6 +27,8 @@ impl Config {
         table.row("JITSPAN_ERROR_ON", self.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(","), &[]);
         table.row("JITSPAN_FLUSH_TIMEOUT", format!("{} s", self.flush_timeout.as_secs_f64()), &[]);
         table.row("JITSPAN_MAX_REQUESTS", self.max_requests, &[]);
+        table.row("JITSPAN_SLOW_LOAD", format!("{} s", self.slow_load.as_secs_f64()), &[]);
+        table.row("JITSPAN_LOW_MEMORY", self.low_memory, &[]);
         table.row(
             "OTEL_SERVICE_NAME",
             self.resource.get("service.name").unwrap_or("<not set>"),

@@ -125,6 +125,10 @@ pub struct Config {
     pub events: Events,
     /// Requests of one batch that get a span of their own (`JITSPAN_MAX_REQUESTS`).
     pub max_requests: usize,
+    /// A load onto the device that takes as long is told (`JITSPAN_SLOW_LOAD`).
+    pub slow_load: Duration,
+    /// So is one that finds no more bytes of its memory free (`JITSPAN_LOW_MEMORY`).
+    pub low_memory: u64,
     /// Nothing is sent (`OTEL_SDK_DISABLED`, `JITSPAN=0`).
     pub disabled: bool,
     /// Where spans go.
@@ -169,6 +173,8 @@ impl Config {
             compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
             events: events(variables)?,
             max_requests: variables.count("JITSPAN_MAX_REQUESTS", 1)?.unwrap_or(128),
+            slow_load: variables.seconds("JITSPAN_SLOW_LOAD")?.unwrap_or(Duration::from_millis(20)),
+            low_memory: variables.count("JITSPAN_LOW_MEMORY", 0)?.unwrap_or(256 * 1024 * 1024) as u64,
             disabled,
             traces: exporters(Signal::Traces, variables)?,
             metrics: metrics(variables)?,

@@ -14,7 +14,7 @@ pub type UnixNanos = u64;
 pub enum Kind {
     /// Compiled, successfully or not.
     Compile,
-    /// Taken from a cache on disk.
+    /// Taken from a cache on disk, or loaded onto the device.
     Load,
     /// Configurations were benchmarked against each other; compiles may nest in it.
     Autotune,
@@ -209,6 +209,8 @@ pub struct CompileEvent {
     pub manual_warmup: bool,
     /// The first compile of the process, which pays once for start-up costs of the runtime.
     pub first_in_process: bool,
+    /// Bytes of the device's memory that were free when a kernel was loaded onto it.
+    pub free_memory: Option<u64>,
     /// What failed, if it did.
     pub failure: Option<Failure>,
     /// The thread that waited: id of the operating system, and name.
@@ -238,6 +240,7 @@ impl CompileEvent {
             autotune: None,
             manual_warmup: false,
             first_in_process: false,
+            free_memory: None,
             failure: None,
             thread: None,
             detail: None,
@@ -305,6 +308,9 @@ impl CompileEvent {
         }
         if self.first_in_process {
             show_at(key::FIRST_IN_PROCESS, Seen::Bool(true));
+        }
+        if let Some(free) = self.free_memory {
+            show_at(key::FREE_MEMORY, Seen::Int(i64::try_from(free).unwrap_or(i64::MAX)));
         }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);

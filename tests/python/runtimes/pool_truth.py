@@ -10,11 +10,10 @@ import time
 
 os.environ |= {"TORCHINDUCTOR_COMPILE_THREADS": "2", "TORCHINDUCTOR_WORKER_START": "subprocess"}
 
-from steps import event, main, step, watch  # noqa: E402
+from steps import event, main, step, watch
 
 watch()
 
-import torch._inductor.config  # noqa: E402
 from torch._inductor.async_compile import AsyncCompile, CompiledTritonKernels  # noqa: E402
 from torch._inductor.runtime.triton_heuristics import CachingAutotuner  # noqa: E402
 

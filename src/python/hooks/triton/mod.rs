@@ -8,6 +8,7 @@
 //! | `jit_post_compile_hook` / `JITFunction.compiled_hook` | after a compile; error mode raises here | 3.2 on |
 //! | `parse_options`, `make_ir`, `add_stages`, `CompiledKernel.__init__` | inside it, in this order: see `source.rs` | all |
 //! | `warmup`, `preload` | around a manual warm-up: see `manual.rs` | all |
+//! | `kernel_load_start_hook`, `kernel_load_end_hook` | a kernel is loaded onto the device: see `loads.rs` | 3.5 on |
 //! | `CudaLauncher`, `HIPLauncher` | the C launcher is built: see `launcher.rs` | to 3.6 |
 //! | `Autotuner`'s methods, `autotuning.listener` | a tuning: see `autotune.rs` | all, 3.8 on |
 
@@ -18,6 +19,7 @@ mod frame;
 mod inductor;
 mod launcher;
 mod listener;
+mod loads;
 mod manual;
 mod source;
 mod specialization;
@@ -78,6 +80,7 @@ fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyRes
     guard(py, "triton.source", || source::install(py, standings, listener));
     guard(py, "triton.manual", || manual::install(py, standings));
     guard(py, "triton.launcher", || launcher::install(py, standings));
+    guard(py, "triton.loads", || loads::install(py, knobs));
     guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
     Ok(())
 }
@@ -91,6 +94,7 @@ pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
 fn forget(py: Python<'_>) {
     compile::FUNCTIONS.leave(py);
     source::CLASSES.leave(py);
+    loads::forget(py);
 }
 
 /// `triton.knobs`, from 3.4 on.
