@@ -140,7 +140,8 @@ impl Ledger {
         disabled: Counter::LogsDisabled,
     };
 
-    /// What was dropped, each with the word for its reason.
+    /// What was dropped, each with the word for its reason, `error.type` on the wire. OpenTelemetry's own words where it
+    /// has them: `queue_full`, `already_shutdown`, and `rejected` for a partial success.
     pub const fn dropped(&self) -> [(&'static str, Counter); 7] {
         [
             ("queue_full", self.queue_full),
@@ -148,7 +149,7 @@ impl Ledger {
             ("rejected", self.rejected),
             ("unreachable", self.unreachable),
             ("too_large", self.too_large),
-            ("shutdown", self.shutdown),
+            ("already_shutdown", self.shutdown),
             ("disabled", self.disabled),
         ]
     }

@@ -103,8 +103,8 @@ def spans_and_events(found: list[Name]) -> str:
     summary = [name.name for name in found if name.is_ours and name.module in ("span", "engine")]
     sums = [name for name in summary if not name.startswith(("jit.batch.", "jit.worker.", "jit.request."))]
     stall = [name.name.removesuffix(".") for name in found if name.module == "attribute"]
-    # An exception is an event of its own.
-    stall = [name for name in stall if name != OMITTED and not name.startswith("exception.")]
+    # The class of an exception stands in the event of its own alone.
+    stall = [name for name in stall if name not in (OMITTED, "exception.type")]
     compiled = [name for name in stall if not name.startswith("jit.autotune.")]
     engines = [name.name for name in found if name.module == "engine" and name.kind == "Span"]
     lines = [

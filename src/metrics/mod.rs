@@ -24,7 +24,17 @@ pub use series::{Labels, Series};
 pub struct Metrics {
     /// When counting began: the start of every series.
     started: UnixNanos,
+    exporters: Exporters,
     state: Mutex<State>,
+}
+
+/// Who sends spans and log-based events, as the attributes of their counters.
+#[derive(Debug, Default)]
+pub struct Exporters {
+    /// The exporter of spans.
+    pub spans: Attributes,
+    /// That of log-based events.
+    pub logs: Attributes,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +75,8 @@ pub struct Metric {
 pub enum Data {
     /// A counter of whole things.
     Count(Vec<(Attributes, u64)>),
+    /// A number of whole things that are there now.
+    UpDown(Vec<(Attributes, u64)>),
     /// A counter of seconds.
     Time(Vec<(Attributes, f64)>),
     /// A histogram of seconds.
@@ -86,7 +98,13 @@ const CAUSES: [Option<Cause>; 5] =
 impl Metrics {
     /// Nothing counted yet.
     pub fn new(started: UnixNanos) -> Self {
-        Metrics { started, state: Mutex::default() }
+        Metrics { started, ..Metrics::default() }
+    }
+
+    /// Whose counters those of the exporters are.
+    pub fn with_exporters(mut self, exporters: Exporters) -> Self {
+        self.exporters = exporters;
+        self
     }
 
     /// Begins the series of a runtime at 0.
@@ -165,9 +183,9 @@ impl Metrics {
                 "Autotunes after warm-up.",
                 Data::Histogram(state.autotune_duration.all()),
             ),
-            metric(name::COMPILE_COUNT, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
+            metric(name::COMPILES, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
             metric(
-                name::LOAD_COUNT,
+                name::LOADS,
                 "{load}",
                 "Kernels loaded from a cache on disk after warm-up.",
                 Data::Count(state.load_count.all()),
@@ -180,7 +198,7 @@ impl Metrics {
             ),
         ];
         drop(state);
-        metrics.extend(of_ourselves(stats));
+        metrics.extend(self.of_ourselves(stats));
         Snapshot { started: self.started, metrics }
     }
 
@@ -224,48 +242,54 @@ impl State {
     }
 }
 
-fn of_ourselves(stats: &Stats) -> Vec<Metric> {
-    let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
-    let events = [Counter::Compiles, Counter::Autotunes, Counter::Loads];
-    let recorded = events.into_iter().map(|counter| stats.get(counter)).sum();
-    let dropped = |ledger: &Ledger| {
-        let each = ledger.dropped().into_iter().map(|(reason, counter)| {
-            let mut attributes = Attributes::new();
-            attributes.text(name::REASON, reason);
-            (attributes, stats.get(counter))
-        });
-        Data::Count(each.collect())
-    };
-    vec![
-        metric(
-            name::REQUEST_STALLED,
-            "{request}",
-            "Requests that waited for a compile.",
-            count(Counter::RequestsStalled),
-        ),
-        metric(
-            name::EVENTS_RECORDED,
-            "{event}",
-            "Compiles, autotunes and loads seen.",
-            Data::Count(vec![(Attributes::new(), recorded)]),
-        ),
-        metric(
-            name::EVENTS_DROPPED,
-            "{event}",
-            "Events that did not fit on their span.",
-            count(Counter::EventsDropped),
-        ),
-        metric(name::SPANS_RECORDED, "{span}", "Spans handed to the exporter.", count(Counter::SpansRecorded)),
-        metric(name::SPANS_EXPORTED, "{span}", "Spans the collector took.", count(Counter::SpansExported)),
-        metric(name::SPANS_DROPPED, "{span}", "Spans dropped, by reason.", dropped(&Ledger::SPANS)),
-        metric(
-            name::LOGS_RECORDED,
-            "{record}",
-            "Log-based events handed to the exporter.",
-            count(Counter::LogsRecorded),
-        ),
-        metric(name::LOGS_EXPORTED, "{record}", "Log-based events the collector took.", count(Counter::LogsExported)),
-        metric(name::LOGS_DROPPED, "{record}", "Log-based events dropped, by reason.", dropped(&Ledger::LOGS)),
+impl Metrics {
+    fn of_ourselves(&self, stats: &Stats) -> Vec<Metric> {
+        let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
+        let mut metrics = vec![
+            metric(
+                name::STALLED_REQUESTS,
+                "{request}",
+                "Requests that waited for a compile.",
+                count(Counter::RequestsStalled),
+            ),
+            metric(
+                name::DROPPED_EVENTS,
+                "{event}",
+                "Events that did not fit on their span.",
+                count(Counter::EventsDropped),
+            ),
+        ];
+        let names = (name::SPANS_EXPORTED, name::SPANS_IN_FLIGHT);
+        metrics.extend(of_exporter(names, "{span}", &Ledger::SPANS, &self.exporters.spans, stats));
+        let names = (name::LOGS_EXPORTED, name::LOGS_IN_FLIGHT);
+        metrics.extend(of_exporter(names, "{log_record}", &Ledger::LOGS, &self.exporters.logs, stats));
+        metrics
+    }
+}
+
+/// As OpenTelemetry's conventions for metrics of an SDK say: what was dropped is what was exported with an error.
+fn of_exporter(
+    (exported, in_flight): (&'static str, &'static str),
+    unit: &'static str,
+    ledger: &Ledger,
+    component: &Attributes,
+    stats: &Stats,
+) -> [Metric; 2] {
+    // Read first: what is recorded later must not make what is in flight seem more than it was.
+    let recorded = stats.get(ledger.recorded);
+    let taken = stats.get(ledger.exported);
+    let mut done = taken;
+    let mut series = vec![(component.clone(), taken)];
+    for (reason, counter) in ledger.dropped() {
+        let mut attributes = component.clone();
+        attributes.text(key::ERROR_TYPE, reason);
+        done += stats.get(counter);
+        series.push((attributes, stats.get(counter)));
+    }
+    let waiting = Data::UpDown(vec![(component.clone(), recorded.saturating_sub(done))]);
+    [
+        metric(exported, unit, "Taken by the collector, or dropped with an error.", Data::Count(series)),
+        metric(in_flight, unit, "With the exporter: in its queue, or on the way.", waiting),
     ]
 }
 

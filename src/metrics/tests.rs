@@ -22,12 +22,12 @@ fn a_watched_runtime_begins_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
     let snapshot = metrics.snapshot(&Stats::default());
-    let Data::Count(counts) = of(&snapshot, name::COMPILE_COUNT) else { panic!() };
+    let Data::Count(counts) = of(&snapshot, name::COMPILES) else { panic!() };
     assert_eq!(counts.len(), 5);
     assert!(counts.iter().all(|(_, count)| *count == 0));
     let Data::Histogram(durations) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
     assert!(durations.iter().all(|(_, duration)| duration.count() == 0));
-    for own in [name::REQUEST_STALLED, name::EVENTS_RECORDED, name::EVENTS_DROPPED, name::SPANS_DROPPED] {
+    for own in [name::STALLED_REQUESTS, name::DROPPED_EVENTS, name::SPANS_EXPORTED, name::LOGS_EXPORTED] {
         let Data::Count(counts) = of(&snapshot, own) else { panic!() };
         assert!(!counts.is_empty() && counts.iter().all(|(_, count)| *count == 0), "{own}");
     }
@@ -37,7 +37,7 @@ fn a_watched_runtime_begins_at_zero() {
 fn a_compile_adds_to_a_series_that_began_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
-    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_COUNT) {
+    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILES) {
         Data::Count(counts) => counts.len(),
         _ => panic!(),
     };
@@ -157,4 +157,25 @@ fn a_storm_between_two_exports_is_counted_whole() {
     }
     assert!(metrics.state.lock().recent.len() <= State::RECENT);
     assert_eq!(durations(&metrics).count(), 10_000);
+}
+
+#[test]
+fn each_span_is_in_flight_or_exported_with_its_error_or_without() {
+    let stats = Stats::default();
+    stats.add(Counter::SpansRecorded, 20);
+    stats.add(Counter::SpansExported, 9);
+    stats.add(Counter::DroppedQueueFull, 4);
+    stats.add(Counter::DroppedRejected, 2);
+    let mut spans = Attributes::new();
+    spans.text(name::COMPONENT_NAME, "jitspan");
+    let metrics = Metrics::new(1).with_exporters(Exporters { spans, logs: Attributes::new() });
+    let snapshot = metrics.snapshot(&stats);
+    let Data::Count(exported) = of(&snapshot, name::SPANS_EXPORTED) else { panic!() };
+    let by_error: Vec<_> = exported.iter().filter(|(_, count)| *count > 0).collect();
+    let error = |attributes: &Attributes| attributes.get(key::ERROR_TYPE).cloned();
+    let told: Vec<_> = by_error.iter().map(|(attributes, count)| (error(attributes), *count)).collect();
+    assert_eq!(told, [(None, 9), (Some("queue_full".into()), 4), (Some("rejected".into()), 2)]);
+    assert!(exported.iter().all(|(attributes, _)| attributes.get(name::COMPONENT_NAME) == Some(&"jitspan".into())));
+    let Data::UpDown(waiting) = of(&snapshot, name::SPANS_IN_FLIGHT) else { panic!() };
+    assert_eq!(waiting.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [5]);
 }

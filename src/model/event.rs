@@ -300,7 +300,7 @@ impl CompileEvent {
         }
         if let Some(failure) = &self.failure {
             show_at(key::ERROR_TYPE, Seen::Text(&failure.error_type));
-            show_at(key::ERROR_MESSAGE, Seen::Text(&failure.message));
+            show_at(key::EXCEPTION_MESSAGE, Seen::Text(&failure.message));
         }
         if let Some((id, name)) = &self.thread {
             show_at(key::THREAD_ID, Seen::Int(*id));

@@ -95,7 +95,7 @@ def test_what_is_exported_is_what_the_collector_has(scripts, collector, protocol
     assert stats["spans.recorded"] == stats["spans.exported"] == len(set(ids(collector))) == len(collector.spans()) > 20
     assert stats["logs.recorded"] == stats["logs.exported"] == len(collector.logs())
     assert {record["eventName"] for record in collector.logs()} == {"jit.compile"}
-    counts = [metric for metric in collector.metrics() if metric["name"] == "jit.compile.count"]
+    counts = [metric for metric in collector.metrics() if metric["name"] == "jit.compiles"]
     totals = [sum(int(point["asInt"]) for point in metric["sum"]["dataPoints"]) for metric in counts]
     assert (totals[0], totals[-1]) == (0, stats["events.compile"])
 

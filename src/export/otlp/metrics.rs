@@ -24,9 +24,11 @@ use crate::config::{Endpoint, Interval, Signal};
 use crate::export::Flushing;
 use crate::export::resource::SharedResource;
 use crate::metrics::{BOUNDS, Data, Histogram, Metric, Metrics, Snapshot};
+use crate::model::attribute::Attributes;
 use crate::model::event::UnixNanos;
 use crate::process::concurrency::{SyncSender, sync_channel};
 use crate::process::lock::Mutex;
+use crate::semconv::SCHEMA_URL;
 use crate::stats::{Counter, Stats};
 
 /// What the exporter needs.
@@ -216,7 +218,8 @@ fn write(snapshot: &Snapshot) {
 
 fn encode_snapshot(snapshot: &Snapshot, resource: &[u8], now: UnixNanos) -> Bytes {
     let metrics = snapshot.metrics.iter().map(|metric| encode_metric(metric, snapshot.started, now)).collect();
-    let scope_metrics = proto::ScopeMetrics { scope: Some(encode::scope()), metrics, schema_url: String::new() };
+    let scope_metrics =
+        proto::ScopeMetrics { scope: Some(encode::scope()), metrics, schema_url: SCHEMA_URL.to_owned() };
     let resource_metrics = proto::ResourceMetrics {
         // It was encoded by us.
         resource: Resource::decode(resource).ok(),
@@ -228,26 +231,31 @@ fn encode_snapshot(snapshot: &Snapshot, resource: &[u8], now: UnixNanos) -> Byte
 
 fn encode_metric(metric: &Metric, started: UnixNanos, now: UnixNanos) -> proto::Metric {
     let temporality = proto::AggregationTemporality::Cumulative as i32;
-    let number = |attributes, value| proto::NumberDataPoint {
+    let number = |attributes: &Attributes, value| proto::NumberDataPoint {
         attributes: encode::attributes(attributes),
         start_time_unix_nano: started,
         time_unix_nano: now,
         value: Some(value),
         ..Default::default()
     };
-    let sum = |data_points| {
-        let sum = proto::Sum { data_points, aggregation_temporality: temporality, is_monotonic: true };
+    let sum = |is_monotonic, data_points| {
+        let sum = proto::Sum { data_points, aggregation_temporality: temporality, is_monotonic };
         proto::metric::Data::Sum(sum)
     };
+    let whole = |series: &[(Attributes, u64)]| {
+        let value = |count: &u64| proto::number_data_point::Value::AsInt(i64::try_from(*count).unwrap_or(i64::MAX));
+        series.iter().map(|(attributes, count)| number(attributes, value(count))).collect()
+    };
     let data = match &metric.data {
-        Data::Count(series) => sum(series
-            .iter()
-            .map(|(attributes, count)| number(attributes, proto::number_data_point::Value::AsInt(*count as i64)))
-            .collect()),
-        Data::Time(series) => sum(series
-            .iter()
-            .map(|(attributes, seconds)| number(attributes, proto::number_data_point::Value::AsDouble(*seconds)))
-            .collect()),
+        Data::Count(series) => sum(true, whole(series)),
+        Data::UpDown(series) => sum(false, whole(series)),
+        Data::Time(series) => sum(
+            true,
+            series
+                .iter()
+                .map(|(attributes, seconds)| number(attributes, proto::number_data_point::Value::AsDouble(*seconds)))
+                .collect(),
+        ),
         Data::Histogram(series) => proto::metric::Data::Histogram(proto::Histogram {
             data_points: series
                 .iter()

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Source, System};
-use crate::config::{Config, Events};
+use crate::config::{Config, Endpoint, Events, Protocol};
 use crate::export::console::ConsoleSink;
 use crate::export::otlp::{OtlpSink, metrics};
 use crate::export::resource::{Foreign, SharedResource};
 use crate::export::sinks::Sinks;
-use crate::metrics::Metrics;
-use crate::model::attribute::Value;
+use crate::metrics::{Exporters, Metrics};
+use crate::model::attribute::{Attributes, Value};
 use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
 use crate::process::concurrency::{AtomicPtr, Ordering, shared};
 use crate::semconv::resource::SERVICE_INSTANCE_ID;
+use crate::semconv::{SCOPE_NAME, metric};
 use crate::stats::Stats;
 
 struct Process {
@@ -163,7 +164,7 @@ fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>, stats: Ar
 
 fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) -> Sinks {
     let source: Arc<dyn Source> = Arc::new(System);
-    let metrics = Arc::new(Metrics::new(source.now()));
+    let metrics = Arc::new(Metrics::new(source.now()).with_exporters(exporters(config)));
     let mut sinks = Sinks { metrics: Arc::clone(&metrics), ..Sinks::default() };
     if config.disabled {
         return sinks;
@@ -194,6 +195,26 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
         sinks.metrics_exporter = Some(metrics::Exporter::new(plan));
     }
     sinks
+}
+
+fn exporters(config: &Config) -> Exporters {
+    let of = |endpoint: Option<&Endpoint>, signal: &str| {
+        let mut attributes = Attributes::new();
+        attributes.text(metric::COMPONENT_NAME, SCOPE_NAME);
+        if let Some(endpoint) = endpoint {
+            let protocol = match endpoint.protocol {
+                Protocol::Grpc => "grpc",
+                Protocol::HttpProtobuf => "http",
+            };
+            attributes.text(metric::COMPONENT_TYPE, format!("otlp_{protocol}_{signal}_exporter"));
+            attributes.text(metric::SERVER_ADDRESS, endpoint.uri.host().unwrap_or_default().to_owned());
+            if let Some(port) = endpoint.uri.port_u16() {
+                attributes.int(metric::SERVER_PORT, i64::from(port));
+            }
+        }
+        attributes
+    };
+    Exporters { spans: of(config.traces.otlp.as_ref(), "span"), logs: of(config.logs.otlp.as_ref(), "log") }
 }
 
 #[cfg(all(test, jitspan_loom))]

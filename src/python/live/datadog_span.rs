@@ -21,7 +21,7 @@ use crate::python::host::guard::guard;
 use crate::python::host::imports;
 use crate::python::live::otel_span::mapping;
 use crate::python::live::provider_flush;
-use crate::semconv::attribute;
+use crate::semconv::{attribute, datadog};
 
 const PLACE: &str = "datadog_span";
 
@@ -108,7 +108,7 @@ impl LiveSpan for DatadogSpan {
             span.setattr("error", 1)?;
             for (key, text) in [
                 (attribute::ERROR_TYPE, &failure.error_type),
-                (attribute::ERROR_MESSAGE, &failure.message),
+                (datadog::ERROR_MESSAGE, &failure.message),
                 ("error.stack", &stack),
             ] {
                 span.call_method1("set_tag", (key, text))?;
