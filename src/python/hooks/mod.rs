@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::process::lock::Mutex;
 use crate::python::host::guard;
 use crate::python::host::report;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
 use crate::python::patch::late;
 
 /// One runtime.
@@ -27,11 +27,11 @@ pub struct Runtime {
     /// The module after whose import everything that we stand on is there.
     pub module: &'static str,
     /// Stands in its places.
-    install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    install: fn(&Bound<'_, PyModule>, &'static Patches) -> PyResult<()>,
     /// What is done there when warm-up is over.
-    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
+    armed: fn(&Bound<'_, PyModule>, &Patches) -> PyResult<()>,
     /// What stands.
-    pub standings: Standings,
+    pub patches: Patches,
     /// What became of it.
     state: Mutex<State>,
 }
@@ -57,7 +57,7 @@ pub static RUNTIMES: [Runtime; 2] = [
         module: "triton",
         install: triton::install,
         armed: triton::print_autotuning,
-        standings: Standings::new(),
+        patches: Patches::new(),
         state: Mutex::new(State::Waiting),
     },
     Runtime {
@@ -70,7 +70,7 @@ pub static RUNTIMES: [Runtime; 2] = [
         module: "cutlass.cutlass_dsl.cutlass",
         install: cutedsl::install,
         armed: |_, _| Ok(()),
-        standings: Standings::new(),
+        patches: Patches::new(),
         state: Mutex::new(State::Waiting),
     },
 ];
@@ -117,10 +117,10 @@ pub fn remove(py: Python<'_>) {
     ACTIVE.store(false, Ordering::Relaxed);
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
-        runtime.standings.leave(py);
+        runtime.patches.restore(py);
         runtime.set(State::Waiting);
     }
-    triton::leave_functions(py);
+    triton::restore_functions(py);
 }
 
 impl Runtime {
@@ -135,16 +135,16 @@ impl Runtime {
 
     fn armed(&self, py: Python<'_>) {
         if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
-            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.patches));
         }
     }
 
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
-        self.standings.leave(py);
-        let reason = match (self.install)(module.cast::<PyModule>()?, &self.standings) {
-            Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
+        self.patches.restore(py);
+        let reason = match (self.install)(module.cast::<PyModule>()?, &self.patches) {
+            Ok(()) if self.patches.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
                 if crate::monitor().is_some_and(crate::monitor::Monitor::is_armed) {
@@ -154,7 +154,7 @@ impl Runtime {
             }
             Err(error) => error.to_string(),
         };
-        self.standings.leave(py);
+        self.patches.restore(py);
         guard::fault(py, self.name, &reason);
         self.set(State::Refused(reason));
         Ok(())

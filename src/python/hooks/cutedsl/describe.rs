@@ -11,7 +11,7 @@ use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::Call;
+use crate::python::patch::Call;
 
 /// The name on the wire.
 pub const RUNTIME: &str = "cutedsl";

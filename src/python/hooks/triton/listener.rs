@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::{describe, frame, inductor, manual, source};
 use crate::model::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
 
 /// What it said.

@@ -27,10 +27,10 @@ use pyo3::prelude::*;
 
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 
 /// Stands in all places of this version.
-pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(triton: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let py = triton.py();
     describe::remember_version(triton);
     let knobs = knobs(triton);
@@ -39,10 +39,10 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     let stands = |place: &str, install: &dyn Fn() -> PyResult<bool>| guard(py, place, install).unwrap_or(false);
     let launches =
         |new: &str, old: &str, place, watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>| match knobs {
-            Some(knobs) => standings.chain(&knobs.getattr("runtime")?, new, place, watch),
+            Some(knobs) => patches.chain(&knobs.getattr("runtime")?, new, place, watch),
             None => {
                 let function = py.import("triton.runtime.jit")?.getattr("JITFunction")?;
-                standings.chain(&function, old, place, watch)
+                patches.chain(&function, old, place, watch)
             }
         };
     stands("triton.jit_cache_hook", &|| {
@@ -52,20 +52,20 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
         launches("jit_post_compile_hook", "compiled_hook", "triton.jit_post_compile_hook", compile::after)
     }));
     let listener = stands("triton.listener", &|| match knobs {
-        Some(knobs) => standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
+        Some(knobs) => patches.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
         None => Ok(false),
     });
-    guard(py, "triton.source", || source::install(py, standings, listener));
-    guard(py, "triton.manual", || manual::install(py, standings));
-    guard(py, "triton.launcher", || launcher::install(py, standings));
-    guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
+    guard(py, "triton.source", || source::install(py, patches, listener));
+    guard(py, "triton.manual", || manual::install(py, patches));
+    guard(py, "triton.launcher", || launcher::install(py, patches));
+    guard(py, "triton.autotune", || autotune::install(py, patches, knobs));
     Ok(())
 }
 
 /// Leaves the kernels' own `compile` attributes.
-pub fn leave_functions(py: Python<'_>) {
-    compile::FUNCTIONS.leave(py);
-    source::CLASSES.leave(py);
+pub fn restore_functions(py: Python<'_>) {
+    compile::FUNCTIONS.restore(py);
+    source::CLASSES.restore(py);
 }
 
 /// `triton.knobs`, from 3.4 on.
@@ -76,7 +76,7 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
 
 /// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Up to 3.3
 /// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
-pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
+pub fn print_autotuning(triton: &Bound<'_, PyModule>, patches: &Patches) -> PyResult<()> {
     let (py, knobs) = (triton.py(), knobs(triton));
     const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;
@@ -86,11 +86,11 @@ pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> 
     }
     // A knob that is set writes the variable, and does not take it back: we do.
     if !said.extract::<String>().is_ok_and(|said| said == "1") {
-        standings.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
+        patches.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
     }
     if let Some(knobs) = knobs {
         let on = true.into_pyobject(py)?.to_owned().into_any();
-        standings.set(&knobs.getattr("autotuning")?, "print", on)?;
+        patches.set(&knobs.getattr("autotuning")?, "print", on)?;
     }
     Ok(())
 }
