@@ -41,7 +41,7 @@ def row() -> dict[str, Any]:
     return {"standing": found.standing, "missing": found.missing, "reason": found.reason, "faults": found.faults}
 
 
-def interceptors() -> list[str]:
+def wrappers() -> list[str]:
     """Functions of vLLM that are not its own any more, and finders of ours."""
     found = [type(finder).__name__ for finder in sys.meta_path if type(finder).__module__ == "jitspan"]
     for name, module in list(sys.modules.items()):
@@ -49,7 +49,7 @@ def interceptors() -> list[str]:
             continue
         for owner in [module, *(value for value in vars(module).values() if isinstance(value, type))]:
             if getattr(owner, "__module__", name) == name:
-                found += [key for key, value in vars(owner).items() if type(value).__name__ == "Interceptor"]
+                found += [key for key, value in vars(owner).items() if type(value).__name__ == "Wrapper"]
     return found
 
 
@@ -243,7 +243,7 @@ def switched_off() -> dict[str, Any]:
     worker.compile_or_warm_up_model()
     compile_one()
     return {
-        "interceptors": interceptors(),
+        "wrappers": wrappers(),
         "armed": jitspan.is_active(),
         "stats": jitspan.stats(),
         "said": logged.lines,

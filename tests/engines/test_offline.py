@@ -72,7 +72,7 @@ def run(receiver: Receiver, model: Path, triton_cache: Path, tmp_path_factory: p
 @pytest.mark.parametrize("switch", [{"JITSPAN": "0"}, {"OTEL_SDK_DISABLED": "true"}], ids=str)
 def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
     off = run("switched_off", env=switch)
-    assert off["interceptors"] == []
+    assert off["wrappers"] == []
     assert off["armed"] is False
     assert [name for name, count in off["stats"].items() if count] == []
     assert off["said"] == []
@@ -81,7 +81,7 @@ def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
 def test_switched_on_it_stands_in_vllm(run: Run) -> None:
     """The test above would see it."""
     on = run("switched_off")
-    assert {"ImportWatch", "schedule", "update_from_output", "init_device"} <= set(on["interceptors"])
+    assert {"ImportWatch", "schedule", "update_from_output", "init_device"} <= set(on["wrappers"])
     assert on["armed"] is True
 
 

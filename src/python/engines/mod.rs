@@ -15,8 +15,8 @@ use crate::python::arming;
 use crate::python::host::convert;
 use crate::python::host::guard;
 use crate::python::host::report;
-use crate::python::patch::intercept::{After, Call, Standings};
 use crate::python::patch::late;
+use crate::python::patch::{After, Call, Patches};
 
 /// One engine.
 pub struct Engine {
@@ -27,19 +27,19 @@ pub struct Engine {
     /// The points it needs.
     pub points: &'static [Point],
     /// What stands.
-    standings: Standings,
+    patches: Patches,
 }
 
 impl Engine {
     const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
-        Engine { name, tested, points, standings: Standings::new() }
+        Engine { name, tested, points, patches: Patches::new() }
     }
 }
 
 /// All of them.
 pub static ENGINES: [&Engine; 2] = [&vllm::ENGINE, &sglang::ENGINE];
 
-/// What runs at a point: as [`crate::python::patch::intercept::Watch`], and nothing is captured.
+/// What runs at a point: as `patch::Watch`, and nothing is captured.
 pub type Watch = fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>;
 
 /// Something that we do at a place in an engine.
@@ -121,7 +121,7 @@ impl Point {
     }
 
     /// Stands at one of its places, now that the module is there.
-    fn stand(&self, standings: &'static Standings, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    fn stand(&self, patches: &'static Patches, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
         let py = module.py();
         if self.needed_with.is_some_and(|variable| !module.hasattr(variable).unwrap_or(true)) {
             return Ok(());
@@ -134,7 +134,7 @@ impl Point {
         };
         let mut stands = false;
         for owner in owners {
-            stands |= standings.wrap(&owner, name, self.name, self.watch)?;
+            stands |= patches.wrap(&owner, name, self.name, self.watch)?;
         }
         if stands {
             self.set(py, State::Stands(place));
@@ -145,9 +145,9 @@ impl Point {
     }
 
     /// Stands in front of the method of an object's class, once for each class.
-    fn stand_on_class(&self, standings: &'static Standings, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    fn stand_on_class(&self, patches: &'static Patches, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
         let (py, class) = (object.py(), object.get_type());
-        let stands = standings.wrap_weakly(class.as_any(), name, self.name, self.watch)?;
+        let stands = patches.wrap_weakly(class.as_any(), name, self.name, self.watch)?;
         let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
         self.set(py, if stands { State::Stands(place) } else { State::Missing(place) });
         Ok(())
@@ -159,7 +159,7 @@ impl Engine {
     fn stand(&'static self, py: Python<'_>) {
         for point in self.points.iter().filter(|point| point.reached == Reached::Import) {
             for (module, path) in point.places {
-                late::when_imported(py, module, Arc::new(move |module| point.stand(&self.standings, module, path)));
+                late::when_imported(py, module, Arc::new(move |module| point.stand(&self.patches, module, path)));
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::model::event::{CompileEvent, Kernel, Kind};
 use crate::process::lock::Mutex;
 use crate::python::host::guard;
 use crate::python::host::report;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
 use crate::python::patch::late;
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
@@ -34,13 +34,13 @@ pub struct Runtime {
     /// The module after whose import everything that we patch is there.
     pub module: &'static str,
     /// Patches its hook points.
-    install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    install: fn(&Bound<'_, PyModule>, &'static Patches) -> PyResult<()>,
     /// What is done there when warm-up is over.
-    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
-    /// Restores what it patched by other means than its `standings`, and forgets what it knows of this process.
+    armed: fn(&Bound<'_, PyModule>, &Patches) -> PyResult<()>,
+    /// Restores what it patched by other means than its `patches`, and forgets what it knows of this process.
     forget: fn(Python<'_>),
     /// What is patched.
-    pub standings: Standings,
+    pub patches: Patches,
     /// What became of it.
     state: Mutex<State>,
 }
@@ -98,7 +98,7 @@ pub fn remove(py: Python<'_>) {
     INSTALLED.store(false, Ordering::Relaxed);
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
-        runtime.standings.leave(py);
+        runtime.patches.restore(py);
         (runtime.forget)(py);
         runtime.set(State::Waiting);
     }
@@ -128,16 +128,16 @@ impl Runtime {
 
     fn armed(&self, py: Python<'_>) {
         if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
-            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.patches));
         }
     }
 
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
-        self.standings.leave(py);
-        let reason = match (self.install)(module.cast::<PyModule>()?, &self.standings) {
-            Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
+        self.patches.restore(py);
+        let reason = match (self.install)(module.cast::<PyModule>()?, &self.patches) {
+            Ok(()) if self.patches.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
                 if crate::monitor().is_some_and(crate::monitor::Monitor::is_armed) {
@@ -147,7 +147,7 @@ impl Runtime {
             }
             Err(error) => error.to_string(),
         };
-        self.standings.leave(py);
+        self.patches.restore(py);
         guard::fault(py, self.name, &reason);
         self.set(State::Refused(reason));
         Ok(())

@@ -143,7 +143,7 @@ impl Finder {
         let spec = ask_others(slf, name, path, target);
         ASKING.with_borrow_mut(|asking| asking.retain(|other| *other != name));
         if let Some(loader) = spec.as_ref().ok().and_then(Option::as_ref).and_then(|spec| get(spec, "loader")) {
-            guard(slf.py(), "late.loader", || stand_on(&loader, name));
+            guard(slf.py(), "late.loader", || watch_loader(&loader, name));
         }
         spec
     }
@@ -168,7 +168,7 @@ fn ask_others<'py>(
     Ok(None)
 }
 
-fn stand_on(loader: &Bound<'_, PyAny>, name: &'static str) -> PyResult<()> {
+fn watch_loader(loader: &Bound<'_, PyAny>, name: &'static str) -> PyResult<()> {
     // `importlib.util.LazyLoader` only prepares the module; the loader inside it runs when it is first used.
     let lazy = loader.get_type().name()? == "LazyLoader";
     let inner = if lazy { get(loader, "loader") } else { None };
@@ -187,7 +187,7 @@ fn stand_on(loader: &Bound<'_, PyAny>, name: &'static str) -> PyResult<()> {
     loader.setattr(EXECUTE, Py::new(loader.py(), execution)?)
 }
 
-/// What stands on the loader, the instance; not its class's method.
+/// What is set on the loader, the instance; not its class's method.
 fn own_execution<'py>(loader: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     loader.getattr("__dict__").ok()?.cast_into::<PyDict>().ok()?.get_item(EXECUTE).ok().flatten()
 }

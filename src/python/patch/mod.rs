@@ -1,5 +1,8 @@
 //! What replaces and restores somebody else's attribute, and what waits for somebody else's import.
 
-pub mod intercept;
-pub mod interceptor;
 pub mod late;
+mod patches;
+mod wrapper;
+
+pub use patches::Patches;
+pub use wrapper::{After, Call, Outcome, Wrapper};

@@ -104,7 +104,7 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         State::Waiting if version.is_some() || is_there(py, runtime) => ("not yet imported", None),
         State::Waiting => ("absent", None),
     };
-    let places = runtime.standings.places();
+    let places = runtime.patches.hook_points();
     let of = |stands: bool| places.iter().filter(|place| place.1 == stands).map(|place| place.0).collect();
     let stats = crate::monitor().map(|monitor| monitor.stats());
     RuntimeStatus {

@@ -11,8 +11,8 @@ use crate::python::arming;
 use crate::python::engines::wait_for_other_ranks;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
-use crate::python::patch::intercept::{After, Call};
 use crate::python::patch::late;
+use crate::python::patch::{After, Call};
 use crate::python::stall;
 use crate::python::surface::scope;
 

@@ -18,7 +18,7 @@ use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::live::otel_span::mapping;
-use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
 
@@ -173,19 +173,19 @@ pub fn span_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>>
     let watching = guard(py, "vllm.llm_request.events", || add_events(py, waited)).flatten();
     Ok(watching.map(|watching| -> After {
         Box::new(move |py, _outcome| {
-            watching.leave(py);
+            watching.restore(py);
             Ok(None)
         })
     }))
 }
 
 /// vLLM makes the span and ends it in one call. For that call alone we stand in front of its tracer's `start_span`.
-fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Standings>> {
+fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Patches>> {
     let trace = py.import("opentelemetry.trace")?;
     let tracer = trace.call_method1("get_tracer", ("vllm.tracing.otel",))?;
     let thread = std::thread::current().id();
     let done = AtomicBool::new(false);
-    let standings = Standings::new();
+    let patches = Patches::new();
     let watch = move |_py: Python<'_>, _call: &Call<'_, '_>| -> PyResult<Option<After>> {
         if std::thread::current().id() != thread || done.swap(true, Ordering::Relaxed) {
             return Ok(None);
@@ -199,8 +199,8 @@ fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Standings>> {
             Ok(None)
         })))
     };
-    let stands = standings.wrap(tracer.get_type().as_any(), "start_span", "vllm.start_span", watch)?;
-    Ok(stands.then_some(standings))
+    let stands = patches.wrap(tracer.get_type().as_any(), "start_span", "vllm.start_span", watch)?;
+    Ok(stands.then_some(patches))
 }
 
 /// `InputProcessor(vllm_config, ...)`: where vLLM's spans go is known, and ours go there, too.

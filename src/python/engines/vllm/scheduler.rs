@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 use super::stalls::{self, KEY, Stalled};
 use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::host::convert::{get, get_text};
-use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::patch::{After, Call, Outcome};
 
 static STALLED: Mutex<Option<Stalled>> = Mutex::new(None);
 

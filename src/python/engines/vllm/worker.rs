@@ -14,7 +14,7 @@ use super::{ENGINE, remember_endpoint, stalls};
 use crate::model::attribute::Attributes;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
-use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::patch::{After, Call, Outcome};
 use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::Request;
 use crate::semconv::engine as key;
@@ -69,7 +69,7 @@ pub fn made(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 }
 
 fn stand(object: &Bound<'_, PyAny>, point: &str, method: &str) -> PyResult<()> {
-    ENGINE.point(point).map_or(Ok(()), |point| point.stand_on_class(&ENGINE.standings, object, method))
+    ENGINE.point(point).map_or(Ok(()), |point| point.stand_on_class(&ENGINE.patches, object, method))
 }
 
 fn remember_ranks(worker: &Bound<'_, PyAny>, parallel: Option<&Bound<'_, PyAny>>) {
@@ -175,7 +175,7 @@ fn send_later(output: &Bound<'_, PyAny>, stalls: String) -> PyResult<()> {
             Ok(None)
         })))
     };
-    ENGINE.standings.wrap_weakly(class.as_any(), "get_output", "vllm.get_output", watch)?;
+    ENGINE.patches.wrap_weakly(class.as_any(), "get_output", "vllm.get_output", watch)?;
     output.setattr(stalls::KEY, stalls)
 }
 

@@ -12,7 +12,7 @@ use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::Call;
+use crate::python::patch::Call;
 
 /// A kernel without a name.
 pub const UNKNOWN: &str = "<unknown>";

@@ -14,7 +14,7 @@ use super::describe;
 use crate::monitor::Recorded;
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::patch::{After, Call, Patches, Wrapper};
 
 thread_local! {
     /// Whether the C compiler was called in this thread since a launcher was begun.
@@ -28,7 +28,7 @@ const RECENT_KEPT: usize = 64;
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Stands in front of the launchers' constructors, in versions that build them.
-pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
     WATCHED.store(false, Ordering::Relaxed);
     if describe::version(py).is_some_and(|version| version >= (3, 7)) {
         return Ok(());
@@ -46,7 +46,7 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
             classes.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
         {
             if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
-                let stands = standings.wrap(&class, "__init__", "triton.launcher", watch)?;
+                let stands = patches.wrap(&class, "__init__", "triton.launcher", watch)?;
                 WATCHED.fetch_or(stands, Ordering::Relaxed);
             }
         }
@@ -54,8 +54,8 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
     for globals in builders {
         // Up to 3.3 each driver has imported the name.
         if let Some(build) = item(globals.as_any(), "_build") {
-            let ours = Interceptor::around(&build, "triton.build", builds)?;
-            standings.set_item(globals.as_any(), "_build", ours.into_bound(py).into_any())?;
+            let ours = Wrapper::around(&build, "triton.build", builds)?;
+            patches.set_item(globals.as_any(), "_build", ours.into_bound(py).into_any())?;
         }
     }
     Ok(())

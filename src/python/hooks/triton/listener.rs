@@ -10,7 +10,7 @@ use super::RUNTIME;
 use super::{describe, frame, inductor, manual, source};
 use crate::model::event::{CacheResult, Kind, Stage, nanos};
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
 
 /// What it said.

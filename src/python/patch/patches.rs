@@ -1,26 +1,26 @@
-//! The one way to stand in front of a Python callable or slot, and to leave again: where something is put, what was
-//! found there, and how that comes back. What is put there is in `interceptor`.
+//! The one way to patch a Python callable, slot or value, and to restore it: what was patched, what was found there, and
+//! how that comes back. What a callable is patched with is in `wrapper`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::process::lock::Mutex;
 use crate::python::host::guard::guard;
-pub use crate::python::patch::interceptor::{After, Call, Interceptor, Outcome, Watch};
+use crate::python::patch::wrapper::{Watch, Wrapper};
 
-/// Something of ours that stands somewhere, and what was there.
-struct Standing {
+/// One patched attribute or item, and what was found there.
+struct Patch {
     owner: Owner,
     name: String,
     access: Access,
-    /// What was put there: the interceptor, or the `staticmethod`/`classmethod` that holds it.
+    /// What was put there: the wrapper, or the `staticmethod`/`classmethod` that holds it.
     ours: Py<PyAny>,
-    interceptor: Option<Py<Interceptor>>,
+    wrapper: Option<Py<Wrapper>>,
     /// None: the owner had none of its own; it was inherited, or came from its class.
     found: Option<Py<PyAny>>,
 }
 
-/// How a place is reached.
+/// How it is reached.
 #[derive(Clone, Copy, PartialEq)]
 enum Access {
     Attribute,
@@ -42,19 +42,19 @@ impl Owner {
     }
 }
 
-/// All that one hook has put somewhere. Leaves in any order.
-pub struct Standings {
-    standing: Mutex<Vec<Standing>>,
-    places: Mutex<Vec<(&'static str, bool)>>,
+/// All that one hook has patched. Restored in any order.
+pub struct Patches {
+    patched: Mutex<Vec<Patch>>,
+    points: Mutex<Vec<(&'static str, bool)>>,
 }
 
-impl Standings {
-    /// Nothing stands yet.
+impl Patches {
+    /// Nothing is patched yet.
     pub const fn new() -> Self {
-        Standings { standing: Mutex::new(Vec::new()), places: Mutex::new(Vec::new()) }
+        Patches { patched: Mutex::new(Vec::new()), points: Mutex::new(Vec::new()) }
     }
 
-    /// Stands in front of the callable `owner.name`: a function of a class (its descriptor is kept), of a module, or
+    /// Wraps the callable `owner.name`: a function of a class (its descriptor is kept), of a module, or
     /// an attribute of an instance. False: there is none. A class, and what computes its value at each access
     /// (a property), is none.
     ///
@@ -64,15 +64,15 @@ impl Standings {
         &self,
         owner: &Bound<'_, PyAny>,
         name: &str,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
-        let stands = self.wrap_for(Owner::Kept(owner.clone().unbind()), owner, name, place, watch);
-        self.asked(place, matches!(stands, Ok(true)));
-        stands
+        let patched = self.wrap_for(Owner::Kept(owner.clone().unbind()), owner, name, hook_point, watch);
+        self.asked(hook_point, matches!(patched, Ok(true)));
+        patched
     }
 
-    /// As [`Standings::wrap`], once, and without keeping the owner alive.
+    /// As [`Patches::wrap`], once, and without keeping the owner alive.
     ///
     /// # Errors
     /// The owner does not let itself be changed, or be referred to weakly.
@@ -80,16 +80,16 @@ impl Standings {
         &self,
         owner: &Bound<'_, PyAny>,
         name: &str,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
-        let stands = own(owner, name).and_then(|own| own.cast_into::<Interceptor>().ok());
-        if stands.is_some_and(|stands| stands.get().stands(place)) {
+        let patched = own(owner, name).and_then(|own| own.cast_into::<Wrapper>().ok());
+        if patched.is_some_and(|patched| patched.get().is_of(hook_point)) {
             return Ok(true);
         }
         self.forget_gone(owner.py());
         let weak = Owner::Weak(PyWeakrefReference::new(owner)?.unbind());
-        self.wrap_for(weak, owner, name, place, watch)
+        self.wrap_for(weak, owner, name, hook_point, watch)
     }
 
     fn wrap_for(
@@ -97,7 +97,7 @@ impl Standings {
         keep: Owner,
         owner: &Bound<'_, PyAny>,
         name: &str,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
         let py = owner.py();
@@ -114,17 +114,17 @@ impl Standings {
         if !callable.is_callable() || callable.is_instance_of::<PyType>() {
             return Ok(false);
         }
-        let interceptor = Interceptor::attribute(&callable, place, watch)?;
+        let wrapper = Wrapper::attribute(&callable, hook_point, watch)?;
         let ours = match holder {
-            Some(holder) => holder.call1((&interceptor,))?.unbind(),
-            None => interceptor.clone_ref(py).into_any(),
+            Some(holder) => holder.call1((&wrapper,))?.unbind(),
+            None => wrapper.clone_ref(py).into_any(),
         };
-        self.stand(keep, owner, name, ours, Some(interceptor), found)?;
+        self.put(keep, owner, name, ours, Some(wrapper), found)?;
         Ok(true)
     }
 
-    /// Takes the slot `owner.name`, which holds a hook or None. A hook that is there is called after ours with what
-    /// ours was given, and its value is returned. False: there is no such slot.
+    /// Chains onto the slot `owner.name`, which holds a hook or None. A hook that is there is called after ours with
+    /// what ours was given, and its value is returned. False: there is no such slot.
     ///
     /// # Errors
     /// The owner does not let itself be changed.
@@ -132,19 +132,19 @@ impl Standings {
         &self,
         owner: &Bound<'_, PyAny>,
         name: &str,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
         let Ok(current) = owner.getattr(name) else {
-            self.asked(place, false);
+            self.asked(hook_point, false);
             return Ok(false);
         };
         let hook = watching(current).filter(|hook| !hook.is_none());
-        let interceptor = Interceptor::slot(owner.py(), hook.as_ref(), place, watch)?;
-        let ours = interceptor.clone_ref(owner.py()).into_any();
+        let wrapper = Wrapper::slot(owner.py(), hook.as_ref(), hook_point, watch)?;
+        let ours = wrapper.clone_ref(owner.py()).into_any();
         let keep = Owner::Kept(owner.clone().unbind());
-        self.stand(keep, owner, name, ours, Some(interceptor), own(owner, name))?;
-        self.asked(place, true);
+        self.put(keep, owner, name, ours, Some(wrapper), own(owner, name))?;
+        self.asked(hook_point, true);
         Ok(true)
     }
 
@@ -157,7 +157,7 @@ impl Standings {
             return Ok(false);
         }
         let found = own(owner, name);
-        self.stand(Owner::Kept(owner.clone().unbind()), owner, name, value.unbind(), None, found)?;
+        self.put(Owner::Kept(owner.clone().unbind()), owner, name, value.unbind(), None, found)?;
         Ok(true)
     }
 
@@ -170,73 +170,72 @@ impl Standings {
         mapping.set_item(key, &value)?;
         let (owner, name) = (Owner::Kept(mapping.clone().unbind()), key.to_owned());
         let ours = value.unbind();
-        let standing = Standing { owner, name, access: Access::Item, ours, interceptor: None, found };
-        self.standing.lock().push(standing);
+        let patch = Patch { owner, name, access: Access::Item, ours, wrapper: None, found };
+        self.patched.lock().push(patch);
         Ok(())
     }
 
-    fn stand(
+    fn put(
         &self,
         keep: Owner,
         owner: &Bound<'_, PyAny>,
         name: &str,
         ours: Py<PyAny>,
-        interceptor: Option<Py<Interceptor>>,
+        wrapper: Option<Py<Wrapper>>,
         found: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         owner.setattr(name, &ours)?;
         let found = found.map(Bound::unbind);
         let (name, access) = (name.to_owned(), Access::Attribute);
-        self.standing.lock().push(Standing { owner: keep, name, access, ours, interceptor, found });
+        self.patched.lock().push(Patch { owner: keep, name, access, ours, wrapper, found });
         Ok(())
     }
 
-    fn asked(&self, place: &'static str, stands: bool) {
-        self.places.lock().push((place, stands));
+    fn asked(&self, hook_point: &'static str, patched: bool) {
+        self.points.lock().push((hook_point, patched));
     }
 
     /// The places that were asked for, and whether each was there.
-    pub fn places(&self) -> Vec<(&'static str, bool)> {
-        self.places.lock().clone()
+    pub fn hook_points(&self) -> Vec<(&'static str, bool)> {
+        self.points.lock().clone()
     }
 
     /// Forgets owners that are gone, now and then.
     fn forget_gone(&self, py: Python<'_>) {
-        let standings = {
-            let mut standings = self.standing.lock();
-            if standings.len() < 64 || !standings.len().is_power_of_two() {
+        let patches = {
+            let mut patches = self.patched.lock();
+            if patches.len() < 64 || !patches.len().is_power_of_two() {
                 return;
             }
-            std::mem::take(&mut *standings)
+            std::mem::take(&mut *patches)
         };
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            standings.into_iter().partition(|standing| standing.owner.get(py).is_some());
-        self.standing.lock().extend(kept);
+        let (kept, gone): (Vec<_>, Vec<_>) = patches.into_iter().partition(|patch| patch.owner.get(py).is_some());
+        self.patched.lock().extend(kept);
         // Dropped outside the lock: that may run Python.
         drop(gone);
     }
 
-    /// Leaves: puts back what was found where ours still stands, and falls silent everywhere else.
-    pub fn leave(&self, py: Python<'_>) {
+    /// Puts back what was found wherever ours is still there, and falls silent everywhere else.
+    pub fn restore(&self, py: Python<'_>) {
         // Taken out first: putting back runs Python, and no lock of ours is held over that.
-        let standings = std::mem::take(&mut *self.standing.lock());
-        self.places.lock().clear();
-        for standing in standings.iter().rev() {
-            if let Some(interceptor) = &standing.interceptor {
-                interceptor.get().retire();
+        let patches = std::mem::take(&mut *self.patched.lock());
+        self.points.lock().clear();
+        for patch in patches.iter().rev() {
+            if let Some(wrapper) = &patch.wrapper {
+                wrapper.get().retire();
             }
-            guard(py, "intercept.leave", || standing.leave(py));
+            guard(py, "patch.restore", || patch.restore(py));
         }
     }
 
-    /// Whether nothing stands anywhere.
+    /// Whether nothing is patched.
     pub fn is_empty(&self) -> bool {
-        self.standing.lock().is_empty()
+        self.patched.lock().is_empty()
     }
 }
 
-impl Standing {
-    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+impl Patch {
+    fn restore(&self, py: Python<'_>) -> PyResult<()> {
         let Some(owner) = self.owner.get(py) else { return Ok(()) };
         if self.access == Access::Item {
             return match &self.found {
@@ -265,14 +264,14 @@ impl Standing {
     }
 }
 
-/// `found`, or what is behind it if it is one of ours that has left: nobody needs that one any more.
+/// `found`, or what is behind it if it is one of ours that has been restored: nobody needs that one any more.
 fn watching(found: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     let mut found = found;
-    while let Ok(interceptor) = found.cast::<Interceptor>() {
-        if interceptor.get().is_active() {
+    while let Ok(wrapper) = found.cast::<Wrapper>() {
+        if wrapper.get().is_active() {
             break;
         }
-        found = interceptor.get().original(found.py())?;
+        found = wrapper.get().original(found.py())?;
     }
     Some(found)
 }

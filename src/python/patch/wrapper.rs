@@ -1,5 +1,5 @@
-//! What is put in the place of a Python callable. It calls what was there with exactly what it was given, hands on its
-//! value or its exception, looks like it, binds like it, and is silent once it has left.
+//! What is put in the hook_point of a Python callable. It calls what was there with exactly what it was given, hands on its
+//! value or its exception, looks like it, binds like it, and is silent once it has been retired.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,7 +34,7 @@ impl<'py> Call<'_, 'py> {
 /// What came of the call: its value, or its exception.
 pub type Outcome<'a, 'py> = Result<&'a Bound<'py, PyAny>, &'a PyErr>;
 
-/// Runs when the call has ended. Some: to be raised in the place of its value (error mode); never given for a call
+/// Runs when the call has ended. Some: to be raised in the hook_point of its value (error mode); never given for a call
 /// that raised itself.
 pub type After = Box<dyn for<'a, 'py> FnOnce(Python<'py>, Outcome<'a, 'py>) -> PyResult<Option<PyErr>>>;
 
@@ -64,43 +64,43 @@ enum Binding {
 }
 
 // Stands in front of a callable, or in a slot that may have been empty.
-// Not a doc comment: Python would take it for the `__doc__` of what we stand in front of.
-#[pyclass(frozen, module = "jitspan", name = "Interceptor", weakref)]
-pub struct Interceptor {
+// Not a doc comment: Python would take it for the `__doc__` of what we wrap.
+#[pyclass(frozen, module = "jitspan", name = "Wrapper", weakref)]
+pub struct Wrapper {
     /// None: the slot was empty, and a call of it gives None.
     original: Option<Py<PyAny>>,
     binding: Binding,
     watch: Box<dyn Watch>,
-    place: &'static str,
+    hook_point: &'static str,
     active: AtomicBool,
 }
 
-impl Interceptor {
+impl Wrapper {
     /// Stands in front of a callable that the caller puts somewhere, and takes away, itself.
     pub fn around(
         callable: &Bound<'_, PyAny>,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Interceptor>> {
-        Self::make(callable.py(), Some(callable), Binding::None, place, watch)
+    ) -> PyResult<Py<Wrapper>> {
+        Self::make(callable.py(), Some(callable), Binding::None, hook_point, watch)
     }
 
     /// Stands in a slot, in front of what was in it.
     pub fn slot(
         py: Python<'_>,
         hook: Option<&Bound<'_, PyAny>>,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Interceptor>> {
-        Self::make(py, hook, Binding::None, place, watch)
+    ) -> PyResult<Py<Wrapper>> {
+        Self::make(py, hook, Binding::None, hook_point, watch)
     }
 
     /// Stands in front of an attribute, and becomes a method where that would.
     pub fn attribute(
         callable: &Bound<'_, PyAny>,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Interceptor>> {
+    ) -> PyResult<Py<Wrapper>> {
         let binding = if callable.is_exact_instance_of::<PyFunction>() {
             Binding::Function
         } else if callable.get_type().hasattr("__get__")? {
@@ -108,18 +108,18 @@ impl Interceptor {
         } else {
             Binding::None
         };
-        Self::make(callable.py(), Some(callable), binding, place, watch)
+        Self::make(callable.py(), Some(callable), binding, hook_point, watch)
     }
 
     fn make(
         py: Python<'_>,
         original: Option<&Bound<'_, PyAny>>,
         binding: Binding,
-        place: &'static str,
+        hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Interceptor>> {
+    ) -> PyResult<Py<Wrapper>> {
         let original = original.map(|original| original.clone().unbind());
-        Py::new(py, Interceptor { original, binding, watch: Box::new(watch), place, active: AtomicBool::new(true) })
+        Py::new(py, Wrapper { original, binding, watch: Box::new(watch), hook_point, active: AtomicBool::new(true) })
     }
 
     /// Falls silent: from now on it only hands on.
@@ -132,12 +132,12 @@ impl Interceptor {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether it is the one of this place, and has not left.
-    pub fn stands(&self, place: &str) -> bool {
-        self.place == place && self.is_active()
+    /// Whether it is the one of this hook point, and has not been retired.
+    pub fn is_of(&self, hook_point: &str) -> bool {
+        self.hook_point == hook_point && self.is_active()
     }
 
-    /// What it stands in front of.
+    /// What it wraps.
     pub fn original<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.original.as_ref().map(|original| original.bind(py).clone())
     }
@@ -153,10 +153,10 @@ impl Interceptor {
         if !self.is_active() {
             return run().map(Bound::unbind);
         }
-        let after = attempt(py, self.place, || self.watch.before(py, call))?.flatten();
+        let after = attempt(py, self.hook_point, || self.watch.before(py, call))?.flatten();
         let result = run();
         let Some(after) = after else { return result.map(Bound::unbind) };
-        let raise = attempt(py, self.place, || after(py, result.as_ref()));
+        let raise = attempt(py, self.hook_point, || after(py, result.as_ref()));
         let value = result?;
         match raise?.flatten() {
             Some(raise) => Err(raise),
@@ -176,7 +176,7 @@ impl Interceptor {
 }
 
 #[pymethods]
-impl Interceptor {
+impl Wrapper {
     #[pyo3(signature = (*args, **kwargs))]
     fn __call__<'py>(
         &self,
@@ -209,7 +209,7 @@ impl Interceptor {
                     return Ok(slf.into_any().unbind());
                 }
                 let instance = instance.map(Bound::unbind);
-                let bound = BoundInterceptor { interceptor: slf.unbind(), bound: bound.unbind(), instance };
+                let bound = BoundWrapper { wrapper: slf.unbind(), bound: bound.unbind(), instance };
                 Ok(Py::new(py, bound)?.into_any())
             }
             _ => Ok(slf.into_any().unbind()),
@@ -232,11 +232,11 @@ impl Interceptor {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         match self.original(py) {
             Some(original) => Ok(original.repr()?.to_string_lossy().into_owned()),
-            None => Ok(format!("<jitspan hook {}>", self.place)),
+            None => Ok(format!("<jitspan hook {}>", self.hook_point)),
         }
     }
 
-    /// Pickled by name where it can be found by name, as a function is; else as a call of what it stands in front of.
+    /// Pickled by name where it can be found by name, as a function is; else as a call of what it wraps.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let original = slf.get().original_or_error(py, "__reduce__")?;
@@ -287,16 +287,16 @@ fn by_name<'py>(original: &Bound<'py, PyAny>, qualified: &Bound<'py, PyAny>) -> 
     qualified.split('.').try_fold(module, |owner, name| owner.getattr(name).ok())
 }
 
-// What `Interceptor` gives for an instance whose method binds in a way of its own.
+// What `Wrapper` gives for an instance whose method binds in a way of its own.
 #[pyclass(frozen, module = "jitspan", weakref)]
-struct BoundInterceptor {
-    interceptor: Py<Interceptor>,
+struct BoundWrapper {
+    wrapper: Py<Wrapper>,
     bound: Py<PyAny>,
     instance: Option<Py<PyAny>>,
 }
 
 #[pymethods]
-impl BoundInterceptor {
+impl BoundWrapper {
     #[pyo3(signature = (*args, **kwargs))]
     fn __call__<'py>(
         &self,
@@ -306,11 +306,11 @@ impl BoundInterceptor {
     ) -> PyResult<Py<PyAny>> {
         let run = || self.bound.bind(py).call(args, kwargs);
         match &self.instance {
-            None => self.interceptor.get().watched(py, &Call { args, kwargs }, run),
+            None => self.wrapper.get().watched(py, &Call { args, kwargs }, run),
             Some(instance) => {
                 let own = std::iter::once(instance.bind(py).clone()).chain(args.iter());
                 let all = PyTuple::new(py, own.collect::<Vec<_>>())?;
-                self.interceptor.get().watched(py, &Call { args: &all, kwargs }, run)
+                self.wrapper.get().watched(py, &Call { args: &all, kwargs }, run)
             }
         }
     }
@@ -339,7 +339,7 @@ impl BoundInterceptor {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.interceptor)?;
+        visit.call(&self.wrapper)?;
         visit.call(&self.bound)?;
         visit.call(&self.instance)
     }
