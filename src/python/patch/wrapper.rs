@@ -137,6 +137,11 @@ impl Wrapper {
         self.hook_point == hook_point && self.is_active()
     }
 
+    /// Where it was put.
+    pub fn hook_point(&self) -> &'static str {
+        self.hook_point
+    }
+
     /// What it wraps.
     pub fn original<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.original.as_ref().map(|original| original.bind(py).clone())
