@@ -2,13 +2,19 @@
 
 mod answer;
 mod backoff;
-mod codec;
+#[cfg(not(jitspan_loom))]
 mod connection;
 pub mod encode;
+#[cfg(not(jitspan_loom))]
+mod grpc;
 pub mod metrics;
 #[cfg(jitspan_loom)]
 mod model;
+#[cfg(not(jitspan_loom))]
+mod packing;
 mod pipe;
+#[cfg_attr(jitspan_loom, expect(dead_code, reason = "the model has no wire"))]
+mod status;
 #[cfg(not(jitspan_loom))]
 mod transport;
 mod wire;
