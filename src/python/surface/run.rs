@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs, io};
 
-use crate::view::cli::RunArguments;
+use crate::cli::run::RunArguments;
 
 /// Python imports it at its own start. One that is there already still runs.
 const SITECUSTOMIZE: &str = r#"# Written by `jitspan run`: starts jitspan in each Python that it runs.
