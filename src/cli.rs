@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::environment::Shell;
 use doctor::DoctorArguments;
 use run::RunArguments;
 use view::ViewArguments;
@@ -71,7 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// Carries out `jitspan view`. Returns the exit status.
 #[must_use]
 pub fn view(arguments: ViewArguments) -> u8 {
-    let options = arguments.resolve(|name| std::env::var_os(name), io::stdout().is_terminal());
+    let options = arguments.resolve(&Shell::from_environment(), io::stdout().is_terminal());
     crate::view::run(&options)
 }
 

@@ -1,11 +1,11 @@
 //! `jitspan view`: what the user says, and what the environment adds.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::environment::Shell;
 use crate::view::{Format, Limits, MIN_WIDTH, Options};
 
 /// Wide enough for a picture, narrow enough for a terminal beside an editor.
@@ -78,14 +78,13 @@ pub enum When {
 impl ViewArguments {
     /// Fills in what the environment decides.
     #[must_use]
-    pub fn resolve(self, environment: impl Fn(&str) -> Option<OsString>, is_terminal: bool) -> Options {
-        let set = |name| environment(name).filter(|value| !value.is_empty());
+    pub fn resolve(self, shell: &Shell, is_terminal: bool) -> Options {
         let color = match self.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
+            When::Auto => shell.colors(is_terminal),
         };
-        let columns = || set("COLUMNS").and_then(|columns| parse_width(columns.to_str()?).ok());
+        let columns = || shell.columns.as_ref().and_then(|columns| parse_width(columns).ok());
         let width = self.width.or_else(columns).unwrap_or(DEFAULT_WIDTH);
         Options {
             host: self.host,
@@ -121,6 +120,8 @@ fn parse_positive(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::cli::{Command, parse};
 
@@ -150,19 +151,19 @@ mod tests {
 
     #[test]
     fn an_explicit_color_wins_over_terminal_and_environment() {
-        let no_color = |name: &str| (name == "NO_COLOR").then(|| "1".into());
-        assert!(!color_of(&view(&[]).unwrap().resolve(no_color, true)));
-        assert!(color_of(&view(&["--color", "always"]).unwrap().resolve(no_color, false)));
-        assert!(color_of(&view(&[]).unwrap().resolve(|_| None, true)));
-        assert!(!color_of(&view(&[]).unwrap().resolve(|_| None, false)));
-        assert!(!color_of(&view(&["--color", "never"]).unwrap().resolve(|_| None, true)));
+        let (plain, no_color) = (Shell::default(), Shell { no_color: true, ..Shell::default() });
+        assert!(!color_of(&view(&[]).unwrap().resolve(&no_color, true)));
+        assert!(color_of(&view(&["--color", "always"]).unwrap().resolve(&no_color, false)));
+        assert!(color_of(&view(&[]).unwrap().resolve(&plain, true)));
+        assert!(!color_of(&view(&[]).unwrap().resolve(&plain, false)));
+        assert!(!color_of(&view(&["--color", "never"]).unwrap().resolve(&plain, true)));
     }
 
     #[test]
     fn the_width_is_the_option_else_columns_else_100() {
         let width = |arguments: &[&str], columns: &'static str| {
-            let environment = |name: &str| (name == "COLUMNS").then(|| columns.into());
-            match view(arguments).unwrap().resolve(environment, false).format {
+            let shell = Shell { columns: Some(columns.to_owned()), ..Shell::default() };
+            match view(arguments).unwrap().resolve(&shell, false).format {
                 Format::Waterfall { width, .. } => width,
                 Format::Json => unreachable!("--json was not given"),
             }
