@@ -20,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "view")]
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod export;

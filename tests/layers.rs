@@ -70,6 +70,50 @@ fn the_model_does_no_io_reads_no_clock_and_knows_no_sdk() {
 }
 
 #[test]
+fn the_environment_is_read_in_the_configuration_alone() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // `model.rs` are loom's tests.
+    let outside: Vec<PathBuf> = sources(&source)
+        .into_iter()
+        .filter(|path| !path.starts_with(source.join("config")) && !path.ends_with("model.rs"))
+        .collect();
+    let read = ["env::var", "var_os", "vars_os", "getenv", "\"environ\""];
+    // Triton's switch is set there for the time that we are active, as vLLM's monitor sets it; it is not read there.
+    let written = source.join("python/hooks/triton/mod.rs");
+    let reading: Vec<_> = outside
+        .iter()
+        .filter(|path| {
+            let code = code_of(path);
+            read.iter().any(|word| code.contains(word) && !(**path == written && *word == "\"environ\""))
+        })
+        .collect();
+    assert_eq!(reading, Vec::<&PathBuf>::new());
+    // Nor is a variable named elsewhere, by which it could be read through a function of the configuration.
+    let naming: Vec<_> = outside.iter().filter(|path| names_a_variable(&code_of(path))).collect();
+    assert_eq!(naming, Vec::<&PathBuf>::new());
+}
+
+/// `"JITSPAN_MODE"`: a text of nothing but capitals that begins like a variable.
+fn names_a_variable(code: &str) -> bool {
+    let is_name = |text: &str| {
+        let known = ["JITSPAN", "OTEL_", "VLLM_", "SGLANG_", "TRITON_", "XDG_", "PYTHON"];
+        known.iter().any(|begin| text.starts_with(begin))
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    code.split('"').any(is_name)
+}
+
+#[test]
+fn every_setting_of_ours_stands_in_the_readmes_table() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `JITSPAN")).collect();
+    let written = |name: &String| rows.iter().any(|row| row.split('|').nth(1).unwrap().contains(&format!("`{name}`")));
+    let ours = jitspan::config::variables().into_iter().filter(|name| name.starts_with("JITSPAN"));
+    let missing: Vec<String> = ours.filter(|name| !written(name)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
 fn names_on_the_wire_stand_in_one_place() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let others = sources(&source)

@@ -3,7 +3,9 @@
 
 use pyo3::prelude::*;
 
-use crate::config::{Config, ConfigError, Settings};
+use crate::config::environment::Misspelt;
+use crate::config::{Config, ConfigError, Settings, misspelt};
+use crate::process::lock::Mutex;
 use crate::python::hooks;
 use crate::python::host::imports;
 use crate::python::host::lifetime;
@@ -16,6 +18,7 @@ use crate::python::host::report;
 /// A setting that cannot be used.
 pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
     let config = resolve(&Settings::default())?;
+    tell(py, &config);
     if config.disabled {
         return Ok(false);
     }
@@ -42,6 +45,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
         return Ok(());
     }
     let config = resolve(settings)?;
+    tell(py, &config);
     let sending = if config.disabled { ", sending nothing" } else { "" };
     let (mode, verbose) = (config.mode.word(), config.verbose);
     let text = format!("Kernel JIT monitor activated (mode={mode}, verbose={verbose}{sending})");
@@ -62,6 +66,23 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
 /// Whether a compile is unexpected now.
 pub fn is_armed() -> bool {
     hooks::are_installed() && crate::monitor().is_some_and(crate::monitor::Monitor::is_armed)
+}
+
+/// Says once in one line which variables are not used, and why.
+fn tell(py: Python<'_>, config: &Config) {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let ignored = config.ignored().iter().map(|error| format!("{error}; it is ignored"));
+    let found: Vec<String> = ignored.chain(misspelt().iter().map(Misspelt::to_string)).collect();
+    {
+        let mut told = TOLD.lock();
+        if *told == found {
+            return;
+        }
+        told.clone_from(&found);
+    }
+    if !found.is_empty() {
+        report::log(py, "warning", &format!("settings: {}", found.join(". ")));
+    }
 }
 
 fn resolve(settings: &Settings) -> Result<Config, ConfigError> {

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::cli::{Config, Format};
+use super::options::{Format, Options};
 use super::print::print;
 use super::receive::{Shared, grpc, http};
 use super::record::Trace;
@@ -72,16 +72,16 @@ impl Viewer {
     ///
     /// # Errors
     /// [`ViewError::Listen`] or [`ViewError::JsonFile`], naming the option that changes it.
-    pub async fn bind(config: &Config) -> Result<Self, ViewError> {
+    pub async fn bind(options: &Options) -> Result<Self, ViewError> {
         let create = |path: &PathBuf| {
             File::create(path).map_err(|source| ViewError::JsonFile { path: path.display().to_string(), source })
         };
         Ok(Self {
-            json_file: config.json_file.as_ref().map(create).transpose()?,
-            grpc: listen(&config.host, config.grpc_port, "--grpc-port").await?,
-            http: listen(&config.host, config.http_port, "--http-port").await?,
-            store: Shared::new(Store::new(config.limits, config.settle, config.all)),
-            format: config.format,
+            json_file: options.json_file.as_ref().map(create).transpose()?,
+            grpc: listen(&options.host, options.grpc_port, "--grpc-port").await?,
+            http: listen(&options.host, options.http_port, "--http-port").await?,
+            store: Shared::new(Store::new(options.limits, options.settle, options.all)),
+            format: options.format,
         })
     }
 

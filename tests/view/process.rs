@@ -23,7 +23,7 @@ pub fn spawn(arguments: &[&str]) -> Child {
 pub fn become_jitspan() {
     let arguments = std::env::var("JITSPAN_TEST_ARGUMENTS").unwrap();
     let arguments = arguments.split('\n').filter(|argument| !argument.is_empty());
-    std::process::exit(jitspan::view::main(["jitspan", "view"].into_iter().chain(arguments).map(Into::into)).into());
+    std::process::exit(jitspan::cli::main(["jitspan", "view"].into_iter().chain(arguments).map(Into::into)).into());
 }
 
 pub struct Viewer {

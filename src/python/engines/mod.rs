@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
@@ -183,7 +184,7 @@ fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Boun
 
 /// The environment, as an engine means it: vLLM has flags for what are variables elsewhere.
 pub fn variable(name: &str) -> Option<String> {
-    vllm::variable(name).or_else(|| std::env::var(name).ok())
+    vllm::variable(name).or_else(|| config::variable(name))
 }
 
 /// Prepares for an engine. False: we are switched off, or set up wrongly, which is said once and never stops a server.

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{Engine, Point, Reached, State};
-use crate::config::{Mode, Settings};
+use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
 use crate::python::arming;
@@ -124,9 +124,8 @@ impl Around {
 /// `Scheduler.run_event_loop()`: graphs are captured and kernels warm, and it never returns. SGLang arms its own watch
 /// of late kernels here, and has one switch for an error mode.
 fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    let crash = std::env::var("SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY");
-    let crash = crash.is_ok_and(|said| matches!(&*said.to_ascii_lowercase(), "1" | "true" | "yes" | "y" | "on"));
-    let settings = Settings { mode: if crash { Mode::Error } else { Mode::Warn }, verbose: false };
+    let settings =
+        Settings { mode: if environment::sglang_crashes() { Mode::Error } else { Mode::Warn }, verbose: false };
     if let Err(error) = arming::arm(py, &settings) {
         report::log(py, "error", &format!("not armed: {error}"));
     }

@@ -7,11 +7,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::surface::status;
-use crate::view::cli::Command;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -85,8 +85,8 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Some(arguments) => arguments,
         None => py.import("sys")?.getattr("argv")?.extract()?,
     };
-    match crate::view::cli::parse(arguments) {
-        Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
+    match cli::parse(arguments) {
+        Ok(Command::View(arguments)) => Ok(py.detach(|| cli::view(arguments))),
         Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
         Ok(Command::Run(arguments)) => Ok(crate::python::surface::run::run(arguments)),
         Err(exit_code) => Ok(exit_code),

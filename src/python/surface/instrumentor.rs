@@ -4,46 +4,15 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::config::Settings;
+use crate::config::{Arm, Settings};
 use crate::python::arming;
 use crate::python::host::guard::guard;
 use crate::python::host::report;
-
-/// When to arm (`JITSPAN_ARM`).
-#[derive(Debug, Clone, PartialEq)]
-enum When {
-    /// At once.
-    Now,
-    /// After so many seconds.
-    After(f64),
-    /// Whoever knows says so: `activate()`, an engine, a readiness path.
-    Manual,
-}
-
-fn when(said: Option<&str>) -> Result<When, String> {
-    let wrong = |said: &str| format!("JITSPAN_ARM={said:?}: expected now, after=<seconds> or manual");
-    match said.map(str::trim) {
-        None | Some("" | "manual") => Ok(When::Manual),
-        Some("now") => Ok(When::Now),
-        Some(said) => {
-            let seconds = said.strip_prefix("after=").and_then(|seconds| seconds.parse::<f64>().ok());
-            let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-            seconds.map(When::After).ok_or_else(|| wrong(said))
-        }
-    }
-}
 
 /// Puts the hooks in place, and arms as `JITSPAN_ARM` says. Never raises: a program that asked for nothing must start.
 #[pyfunction]
 pub fn _start(py: Python<'_>) {
     guard(py, "start", || {
-        let when = match when(std::env::var("JITSPAN_ARM").ok().as_deref()) {
-            Ok(when) => when,
-            Err(message) => {
-                report::log(py, "error", &message);
-                When::Manual
-            }
-        };
         match arming::prepare(py) {
             Ok(false) => return Ok(()),
             Ok(true) => {}
@@ -52,12 +21,12 @@ pub fn _start(py: Python<'_>) {
                 return Ok(());
             }
         }
-        match when {
-            When::Manual => {}
-            When::Now => _arm(py),
-            When::After(seconds) => {
+        match crate::monitor().map_or(Arm::Manual, |monitor| monitor.config().arm) {
+            Arm::Manual => {}
+            Arm::Now => _arm(py),
+            Arm::After(time) => {
                 let timer = py.import("threading")?.getattr("Timer")?;
-                let timer = timer.call1((seconds, wrap_pyfunction!(_arm, py)?))?;
+                let timer = timer.call1((time.as_secs_f64(), wrap_pyfunction!(_arm, py)?))?;
                 timer.setattr("daemon", true)?;
                 timer.call_method0("start")?;
             }
@@ -109,21 +78,5 @@ impl Instrumentor {
     #[getter]
     fn is_instrumented_by_opentelemetry(&self) -> bool {
         crate::python::hooks::are_installed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_to_arm_is_now_or_after_some_seconds_or_left_to_others() {
-        assert_eq!(when(None), Ok(When::Manual));
-        assert_eq!(when(Some("")), Ok(When::Manual));
-        assert_eq!(when(Some(" now ")), Ok(When::Now));
-        assert_eq!(when(Some("after=2.5")), Ok(When::After(2.5)));
-        for wrong in ["after", "after=", "after=-1", "after=inf", "later"] {
-            assert!(when(Some(wrong)).is_err_and(|message| message.contains(wrong)), "{wrong}");
-        }
     }
 }

@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::{env, fs, io};
+use std::{fs, io};
 
-use crate::view::cli::RunArguments;
+use crate::cli::run::RunArguments;
+use crate::config;
+use crate::config::environment::Shell;
 
 /// Python imports it at its own start. One that is there already still runs.
 const SITECUSTOMIZE: &str = r#"# Written by `jitspan run`: starts jitspan in each Python that it runs.
@@ -40,15 +42,15 @@ pub fn run(arguments: RunArguments) -> u8 {
         }
     };
     let mut command = Command::new(program);
-    command.args(rest).env("PYTHONPATH", python_path(folder.into_os_string()));
+    command.args(rest).env(config::environment::PYTHONPATH, python_path(folder.into_os_string()));
     if let Some(mode) = arguments.jit_monitor_mode {
-        command.env("JITSPAN_MODE", mode);
+        command.env(config::MODE, mode);
     }
     if arguments.jit_monitor_verbose {
-        command.env("JITSPAN_VERBOSE", "1");
+        command.env(config::VERBOSE, "1");
     }
     if let Some(when) = arguments.arm {
-        command.env("JITSPAN_ARM", when);
+        command.env(config::ARM, when);
     }
     let error = command.exec();
     eprintln!("jitspan run: {}: {error}", program.to_string_lossy());
@@ -57,7 +59,7 @@ pub fn run(arguments: RunArguments) -> u8 {
 }
 
 fn python_path(folder: OsString) -> OsString {
-    match env::var_os("PYTHONPATH").filter(|path| !path.is_empty()) {
+    match Shell::from_environment().python_path {
         None => folder,
         Some(path) => [folder, path].join(&OsString::from(":")),
     }
@@ -65,8 +67,8 @@ fn python_path(folder: OsString) -> OsString {
 
 /// Stays there: the command outlives us, and starts Pythons as it likes. A folder of each version's own.
 fn write_sitecustomize() -> io::Result<PathBuf> {
-    let set = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let Shell { cache_home, home, .. } = Shell::from_environment();
+    let cache = cache_home.or_else(|| Some(home?.join(".cache")));
     let cache = cache.ok_or_else(|| io::Error::other("neither HOME nor XDG_CACHE_HOME is set"))?;
     let folder = cache.join("jitspan").join(env!("CARGO_PKG_VERSION"));
     let file = folder.join("sitecustomize.py");

@@ -69,7 +69,7 @@ pub fn doctor(py: Python<'_>, json: bool) -> PyResult<u8> {
         let settings: serde_json::Map<_, _> = settings
             .iter()
             .map(|setting| {
-                let said = serde_json::json!({ "value": setting.value, "origin": setting.origin });
+                let said = serde_json::json!({ "value": setting.value.json(), "origin": setting.origin });
                 (setting.variable.clone(), said)
             })
             .collect();
@@ -86,7 +86,8 @@ pub fn doctor(py: Python<'_>, json: bool) -> PyResult<u8> {
         lines.extend(table(std::iter::once(head).chain(rows.iter().map(RuntimeStatus::cells)).collect()));
         lines.push(String::new());
         let head = ["setting", "value", "from"].map(str::to_owned);
-        let settings = settings.into_iter().map(|setting| [setting.variable, setting.value, setting.origin]);
+        let settings =
+            settings.into_iter().map(|setting| [setting.variable, setting.value.to_string(), setting.origin]);
         lines.extend(table(std::iter::once(head).chain(settings).collect()));
         lines.extend(error.map(|error| format!("\nactivate() would fail: {error}")));
         lines.join("\n")

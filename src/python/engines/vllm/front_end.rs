@@ -84,7 +84,7 @@ pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
 
 /// `JITSPAN_VLLM_TRACEPARENT=0` switches it off.
 fn gives_contexts() -> bool {
-    !std::env::var("JITSPAN_VLLM_TRACEPARENT").is_ok_and(|said| matches!(&*said, "0" | "false" | "off" | "no"))
+    crate::monitor().is_none_or(|monitor| monitor.config().vllm_traceparent)
 }
 
 /// A trace context of its own for a request. Sampled or not as a root span of ours, and of vLLM's, would be.

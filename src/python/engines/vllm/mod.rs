@@ -16,6 +16,7 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
@@ -180,8 +181,8 @@ fn remember_endpoint(vllm_config: Option<Bound<'_, PyAny>>) {
 pub fn variable(name: &str) -> Option<String> {
     let endpoint = ENDPOINT.lock().clone()?;
     match name {
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(endpoint),
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" => std::env::var(name).ok().or_else(|| Some("grpc".to_owned())),
+        config::OTLP_TRACES_ENDPOINT => Some(endpoint),
+        config::OTLP_TRACES_PROTOCOL => config::variable(name).or_else(|| Some("grpc".to_owned())),
         _ => None,
     }
 }

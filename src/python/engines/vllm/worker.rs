@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{ENGINE, remember_endpoint, stalls};
+use crate::config::environment;
 use crate::model::attribute::Attributes;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
@@ -239,7 +240,7 @@ impl Step for Scheduled {
 
 /// vLLM adds eight random characters to the id that the caller knows, unless it is told not to.
 fn external_id(id: &str) -> &str {
-    if std::env::var("VLLM_DISABLE_REQUEST_ID_RANDOMIZATION").is_ok_and(|said| said != "0") {
+    if !environment::vllm_randomizes_ids() {
         return id;
     }
     match id.rsplit_once('-') {

@@ -26,6 +26,8 @@ mod specialization;
 
 use pyo3::prelude::*;
 
+use crate::config::environment::TRITON_PRINT_AUTOTUNING;
+use crate::config::variable;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
@@ -96,15 +98,14 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
 /// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
 fn print_autotuning(triton: &Bound<'_, PyModule>, patches: &Patches) -> PyResult<()> {
     let (py, knobs) = (triton.py(), knobs(triton));
-    const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;
-    let said = environment.call_method1("get", (VARIABLE,))?;
-    if said.extract::<String>().is_ok_and(|said| said == "0") {
+    let said = variable(TRITON_PRINT_AUTOTUNING);
+    if said.as_deref() == Some("0") {
         return Ok(());
     }
     // A knob that is set writes the variable, and does not take it back: we do.
-    if !said.extract::<String>().is_ok_and(|said| said == "1") {
-        patches.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
+    if said.as_deref() != Some("1") {
+        patches.set_item(&environment, TRITON_PRINT_AUTOTUNING, "1".into_pyobject(py)?.into_any())?;
     }
     if let Some(knobs) = knobs {
         let on = true.into_pyobject(py)?.to_owned().into_any();

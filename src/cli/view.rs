@@ -1,67 +1,17 @@
-//! The command line of `jitspan`, and what `jitspan view` makes of it. A new subcommand is a new `Command`.
+//! `jitspan view`: what the user says, and what the environment adds.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use super::store::Limits;
-use super::waterfall::MIN_WIDTH;
+use crate::config::environment::Shell;
+use crate::view::{Format, Limits, MIN_WIDTH, Options};
 
 /// Wide enough for a picture, narrow enough for a terminal beside an editor.
 const DEFAULT_WIDTH: usize = 100;
 
 const BYTES_PER_MIB: usize = 1024 * 1024;
-
-/// Which request paid for a kernel compile?
-#[derive(Debug, Parser)]
-#[command(name = "jitspan", bin_name = "jitspan", version)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What `jitspan` can be asked to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Receive OpenTelemetry traces and print those in which a request waited for a compile
-    View(ViewArguments),
-    /// Show which runtimes are installed and can be watched, and the settings that the environment gives
-    Doctor(DoctorArguments),
-    /// Run a program with jitspan in each Python that it starts
-    Run(RunArguments),
-}
-
-/// What the user said to `jitspan run`. The flags are vLLM's.
-#[derive(Args, Clone, Debug)]
-pub struct RunArguments {
-    /// What a compile after warm-up does: it is reported, or it fails as well
-    #[arg(long, value_name = "MODE", value_parser = ["warn", "error"])]
-    pub jit_monitor_mode: Option<String>,
-
-    /// Log every compile, with everything known
-    #[arg(long)]
-    pub jit_monitor_verbose: bool,
-
-    /// When warm-up is over: now, after=SECONDS, or manual: the program calls jitspan.activate(), or is a server that
-    /// jitspan knows [default: JITSPAN_ARM, or manual]
-    #[arg(long, value_name = "WHEN")]
-    pub arm: Option<String>,
-
-    /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
-}
-
-/// What the user said to `jitspan doctor`.
-#[derive(Args, Clone, Debug)]
-pub struct DoctorArguments {
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
 
 /// What the user said to `jitspan view`.
 #[derive(Args, Clone, Debug)]
@@ -125,68 +75,18 @@ pub enum When {
     Never,
 }
 
-/// What `jitspan view` runs with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen.
-    pub host: String,
-    /// Port for gRPC; 0 for any.
-    pub grpc_port: u16,
-    /// Port for HTTP; 0 for any.
-    pub http_port: u16,
-    /// How a trace is printed.
-    pub format: Format,
-    /// Where each trace is written as JSON as well.
-    pub json_file: Option<PathBuf>,
-    /// Print traces without a stall, too.
-    pub all: bool,
-    /// How long a trace must be quiet.
-    pub settle: Duration,
-    /// What may be held.
-    pub limits: Limits,
-}
-
-/// How a trace is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object a line.
-    Json,
-    /// A picture.
-    Waterfall {
-        /// Columns it may take.
-        width: usize,
-        /// Escape sequences may be used.
-        color: bool,
-    },
-}
-
-/// Reads the command line, program name first. What clap has to say (help, a usage error) is printed, and the exit
-/// code comes back as the error.
-///
-/// # Errors
-/// The exit code: 0 after help, 2 after a usage error.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, u8> {
-    let parsed = Cli::try_parse_from(arguments.into_iter().map(PathBuf::from));
-    parsed.map(|cli| cli.command).map_err(|error| {
-        // Help for a closed pipe is no reason to fail.
-        let _ = error.print();
-        u8::try_from(error.exit_code()).unwrap_or(1)
-    })
-}
-
 impl ViewArguments {
     /// Fills in what the environment decides.
     #[must_use]
-    pub fn resolve(self, environment: impl Fn(&str) -> Option<OsString>, is_terminal: bool) -> Config {
-        let set = |name| environment(name).filter(|value| !value.is_empty());
+    pub fn resolve(self, shell: &Shell, is_terminal: bool) -> Options {
         let color = match self.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
+            When::Auto => shell.colors(is_terminal),
         };
-        let columns = || set("COLUMNS").and_then(|columns| parse_width(columns.to_str()?).ok());
+        let columns = || shell.columns.as_ref().and_then(|columns| parse_width(columns).ok());
         let width = self.width.or_else(columns).unwrap_or(DEFAULT_WIDTH);
-        Config {
+        Options {
             host: self.host,
             grpc_port: self.grpc_port,
             http_port: self.http_port,
@@ -220,17 +120,20 @@ fn parse_positive(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
+    use crate::cli::{Command, parse};
 
     fn view(arguments: &[&str]) -> Result<ViewArguments, u8> {
         match parse(["jitspan", "view"].iter().chain(arguments).map(OsString::from))? {
             Command::View(view) => Ok(view),
-            Command::Doctor(_) | Command::Run(_) => Err(2),
+            _ => Err(2),
         }
     }
 
-    fn color_of(config: &Config) -> bool {
-        matches!(config.format, Format::Waterfall { color: true, .. })
+    fn color_of(options: &Options) -> bool {
+        matches!(options.format, Format::Waterfall { color: true, .. })
     }
 
     #[test]
@@ -248,19 +151,19 @@ mod tests {
 
     #[test]
     fn an_explicit_color_wins_over_terminal_and_environment() {
-        let no_color = |name: &str| (name == "NO_COLOR").then(|| "1".into());
-        assert!(!color_of(&view(&[]).unwrap().resolve(no_color, true)));
-        assert!(color_of(&view(&["--color", "always"]).unwrap().resolve(no_color, false)));
-        assert!(color_of(&view(&[]).unwrap().resolve(|_| None, true)));
-        assert!(!color_of(&view(&[]).unwrap().resolve(|_| None, false)));
-        assert!(!color_of(&view(&["--color", "never"]).unwrap().resolve(|_| None, true)));
+        let (plain, no_color) = (Shell::default(), Shell { no_color: true, ..Shell::default() });
+        assert!(!color_of(&view(&[]).unwrap().resolve(&no_color, true)));
+        assert!(color_of(&view(&["--color", "always"]).unwrap().resolve(&no_color, false)));
+        assert!(color_of(&view(&[]).unwrap().resolve(&plain, true)));
+        assert!(!color_of(&view(&[]).unwrap().resolve(&plain, false)));
+        assert!(!color_of(&view(&["--color", "never"]).unwrap().resolve(&plain, true)));
     }
 
     #[test]
     fn the_width_is_the_option_else_columns_else_100() {
         let width = |arguments: &[&str], columns: &'static str| {
-            let environment = |name: &str| (name == "COLUMNS").then(|| columns.into());
-            match view(arguments).unwrap().resolve(environment, false).format {
+            let shell = Shell { columns: Some(columns.to_owned()), ..Shell::default() };
+            match view(arguments).unwrap().resolve(&shell, false).format {
                 Format::Waterfall { width, .. } => width,
                 Format::Json => unreachable!("--json was not given"),
             }
