@@ -122,18 +122,25 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
-    def ask(self, *, traceparent: bool = True, path: str = "/v1/completions", **body: Any) -> Answer:
+    def ask(self, *, traceparent: bool = True, path: str = "/v1/completions", flags: str = "01", **body: Any) -> Answer:
+        """Also a streamed one: its body is then the first piece, and all of it has been read."""
         trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
         headers = {"Content-Type": "application/json"}
         if traceparent:
-            headers["traceparent"] = f"00-{trace_id}-{span_id}-01"
-        body = {"model": self.model, "temperature": 0, "max_tokens": 3, "ignore_eos": True} | body
-        if "messages" not in body:
+            headers["traceparent"] = f"00-{trace_id}-{span_id}-{flags}"
+        if path != "/v1/embeddings":
+            body = {"temperature": 0, "max_tokens": 3, "ignore_eos": True} | body
+        body = {"model": self.model} | body
+        if "messages" not in body and "input" not in body:
             body.setdefault("prompt", "w5 w6 w7 w8")
         request = urllib.request.Request(self.base + path, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=REQUEST) as response:
-                return Answer(trace_id, span_id, response.status, json.load(response))
+                if not body.get("stream"):
+                    return Answer(trace_id, span_id, response.status, json.load(response))
+                pieces = [line.removeprefix(b"data: ").strip() for line in response if line.startswith(b"data: ")]
+                assert pieces[-1] == b"[DONE]", pieces[-1]
+                return Answer(trace_id, span_id, response.status, json.loads(pieces[0]))
         except urllib.error.HTTPError as error:
             return Answer(trace_id, span_id, error.code, json.load(error))
 

@@ -52,6 +52,7 @@ PARAMETERS = {
         ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "scheduler_output", 1),
         ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "dummy_run", 3),
         ("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output", "model_runner_output", 2),
+        ("vllm.v1.engine.async_llm", "AsyncLLM.add_request", "trace_headers", 7),
         ("vllm.v1.engine.input_processor", "InputProcessor.__init__", "vllm_config", 1),
         ("vllm.v1.engine.input_processor", "InputProcessor.assign_request_id", "request", -1),
         ("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing", "engine_core_output", 1),

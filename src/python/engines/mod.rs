@@ -14,7 +14,9 @@ use pyo3::prelude::*;
 
 use crate::python::arming;
 use crate::python::host::convert;
+use crate::python::host::convert::get_text;
 use crate::python::host::guard;
+use crate::python::host::imports;
 use crate::python::host::report;
 use crate::python::patch::late;
 use crate::python::patch::{After, Call, Patches};
@@ -59,6 +61,8 @@ pub struct Point {
     /// A variable of its module. Where that is missing the release does not need the point.
     needed_with: Option<&'static str>,
     state: Mutex<State>,
+    /// Modules of its places that have been imported, and have no such place.
+    without_it: Mutex<Vec<&'static str>>,
 }
 
 /// How we get to a point.
@@ -89,7 +93,16 @@ impl Point {
         reached: Reached,
         watch: Watch,
     ) -> Self {
-        Point { name, without, places, reached, watch, needed_with: None, state: Mutex::new(State::Waiting) }
+        Point {
+            name,
+            without,
+            places,
+            reached,
+            watch,
+            needed_with: None,
+            state: Mutex::new(State::Waiting),
+            without_it: Mutex::new(Vec::new()),
+        }
     }
 
     const fn only_where_there_is(mut self, variable: &'static str) -> Self {
@@ -100,12 +113,19 @@ impl Point {
     /// Whether a release whose packages lie in `root` has none of its modules. What is reached through an object may
     /// stand elsewhere.
     pub fn has_no_module(&self, root: &Path) -> bool {
-        let is_there = |module: &str| {
-            let path = root.join(module.replace('.', "/"));
-            path.with_extension("py").is_file() || path.join("__init__.py").is_file()
-        };
         let needed = self.reached == Reached::Import && self.needed_with.is_none();
-        needed && !self.places.iter().any(|(module, _)| is_there(module))
+        needed && !self.places.iter().any(|(module, _)| is_there(root, module))
+    }
+
+    /// Whether no place is left where it could be: each of its modules has been imported, or is not in this release.
+    /// The one that is imported first may well be another release's.
+    fn is_nowhere(&self, py: Python<'_>) -> bool {
+        let package = self.places.first().and_then(|(module, _)| module.split('.').next()).unwrap_or_default();
+        let package = imports::loaded(py, package).and_then(|package| get_text(&package, "__file__"));
+        let root = package.and_then(|file| Some(Path::new(&file).parent()?.parent()?.to_path_buf()));
+        let may_come = |module: &str| root.as_ref().is_none_or(|root| is_there(root, module));
+        let seen = self.without_it.lock();
+        self.places.iter().all(|(module, _)| seen.contains(module) || !may_come(module))
     }
 
     /// What became of it in this process.
@@ -122,12 +142,17 @@ impl Point {
     }
 
     /// Stands at one of its places, now that the module is there.
-    fn stand(&self, patches: &'static Patches, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    fn stand(
+        &self,
+        patches: &'static Patches,
+        module: &Bound<'_, PyAny>,
+        (from, path): (&'static str, &str),
+    ) -> PyResult<()> {
         let py = module.py();
         if self.needed_with.is_some_and(|variable| !module.hasattr(variable).unwrap_or(true)) {
             return Ok(());
         }
-        let place = format!("{}.{path}", convert::get_text(module, "__name__").unwrap_or_default());
+        let place = format!("{from}.{path}");
         let (owners, name) = match path.rsplit_once('.') {
             Some(("*", name)) => (own_classes(module, name)?, name),
             Some((owner, name)) => (convert::get(module, owner).into_iter().collect(), name),
@@ -139,8 +164,11 @@ impl Point {
         }
         if stands {
             self.set(py, State::Stands(place));
-        } else if !matches!(self.state(), State::Stands(_)) {
-            self.set(py, State::Missing(place));
+        } else {
+            self.without_it.lock().push(from);
+            if self.state() == State::Waiting && self.is_nowhere(py) {
+                self.set(py, State::Missing(place));
+            }
         }
         Ok(())
     }
@@ -159,8 +187,12 @@ impl Engine {
     /// Stands at all points whose modules are there, and at the others when they come.
     fn stand(&'static self, py: Python<'_>) {
         for point in self.points.iter().filter(|point| point.reached == Reached::Import) {
-            for (module, path) in point.places {
-                late::when_imported(py, module, Arc::new(move |module| point.stand(&self.patches, module, path)));
+            for (name, path) in point.places {
+                late::when_imported(
+                    py,
+                    name,
+                    Arc::new(move |module| point.stand(&self.patches, module, (*name, *path))),
+                );
             }
         }
     }
@@ -169,6 +201,12 @@ impl Engine {
     fn point(&self, name: &str) -> Option<&'static Point> {
         self.points.iter().find(|point| point.name == name)
     }
+}
+
+/// Whether a release whose packages lie in `root` has this module.
+fn is_there(root: &Path, module: &str) -> bool {
+    let path = root.join(module.replace('.', "/"));
+    path.with_extension("py").is_file() || path.join("__init__.py").is_file()
 }
 
 /// The classes that `module` itself defines with a `name` of their own.

@@ -22,22 +22,47 @@ use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
 
-/// `ContextVar`: the trace headers of the HTTP request that this task serves.
-static HEADERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// The parameter, and the attribute, in which vLLM hands them on.
+const TRACE_HEADERS: &str = "trace_headers";
+
+/// The trace headers of the HTTP request that this task serves.
+static CAME: Variable = Variable::new("jitspan_vllm_headers_came");
+/// Those of the request that is being added in this task.
+static ADDED: Variable = Variable::new("jitspan_vllm_headers_added");
+
+/// A `contextvars.ContextVar`, None by default.
+struct Variable {
+    name: &'static str,
+    made: PyOnceLock<Py<PyAny>>,
+}
+
+impl Variable {
+    const fn new(name: &'static str) -> Self {
+        Variable { name, made: PyOnceLock::new() }
+    }
+
+    fn of<'py>(&'py self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
+        let made = self.made.get_or_try_init(py, || {
+            let default = PyDict::new(py);
+            default.set_item("default", py.None())?;
+            let class = py.import("contextvars")?.getattr("ContextVar")?;
+            PyResult::Ok(class.call((self.name,), Some(&default))?.unbind())
+        })?;
+        Ok(made.bind(py))
+    }
+
+    fn get<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.of(py)?.call_method0("get")
+    }
+
+    fn set(&'static self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.of(value.py())?.call_method1("set", (value,)).map(drop)
+    }
+}
 
 thread_local! {
     /// What the request whose span is being made waited for.
     static WAITED: RefCell<Option<Waited>> = const { RefCell::new(None) };
-}
-
-fn headers_variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-    let made = HEADERS.get_or_try_init(py, || {
-        let default = PyDict::new(py);
-        default.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        PyResult::Ok(class.call(("jitspan_vllm_headers",), Some(&default))?.unbind())
-    })?;
-    Ok(made.bind(py))
 }
 
 /// `_get_trace_headers(headers)`: where vLLM's own tracing is off it drops them, some releases here and some later.
@@ -55,7 +80,29 @@ pub fn headers_came(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
             found.into_any()
         }
     };
-    headers_variable(py)?.call_method1("set", (found,))?;
+    CAME.set(found)?;
+    Ok(None)
+}
+
+/// `AsyncLLM.generate(..., trace_headers=None, ...)` and `.encode`: called where the headers came. What they return runs
+/// elsewhere when the answer is streamed: not in the task that the handler had, and so not with its context variables.
+pub fn served(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(keywords) = call.kwargs else { return Ok(None) };
+    if call.keyword(TRACE_HEADERS).is_none_or(|headers| headers.is_none()) {
+        let came = CAME.get(py)?;
+        if !came.is_none() {
+            // Ours to change: a call's keywords are in a dictionary of its own.
+            keywords.set_item(TRACE_HEADERS, came)?;
+        }
+    }
+    Ok(None)
+}
+
+/// `AsyncLLM.add_request(..., trace_headers=None, ...)`: newer releases drop them here, where their tracing is off. What
+/// it returns is awaited where it was called.
+pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let headers = call.keyword(TRACE_HEADERS).or_else(|| call.arg(7));
+    ADDED.set(headers.unwrap_or_else(|| py.None().into_bound(py)))?;
     Ok(None)
 }
 
@@ -66,12 +113,12 @@ pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
     let is_known = known.is_some();
     let came = match known {
         Some(known) => known,
-        None => headers_variable(py)?.call_method0("get")?,
+        None => ADDED.get(py)?,
     };
     // One that cannot be read is none: vLLM's span and ours would become roots of two traces.
     if !came.is_none() && request_of(Some(&came), Attributes::new()).parent.is_some() {
         if !is_known {
-            request.setattr("trace_headers", came)?;
+            request.setattr(TRACE_HEADERS, came)?;
         }
     } else if gives_contexts() && ENDPOINT.lock().is_some() {
         let headers = PyDict::new(py);

@@ -28,7 +28,7 @@ pub use worker::has_other_ranks;
 /// vLLM's points.
 pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);
 
-static POINTS: [Point; 14] = [
+static POINTS: [Point; 17] = [
     Point::new(
         "vllm.arm",
         "jitspan arms when the worker's warm-up returns, in mode warn unless JITSPAN_MODE says otherwise",
@@ -118,6 +118,27 @@ static POINTS: [Point; 14] = [
         ],
         Import,
         front_end::headers_came,
+    ),
+    Point::new(
+        "vllm.generate",
+        "a streamed request loses its traceparent where vLLM's own tracing is off",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.generate")],
+        Import,
+        front_end::served,
+    ),
+    Point::new(
+        "vllm.encode",
+        "an embedding loses its traceparent where vLLM's own tracing is off",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.encode")],
+        Import,
+        front_end::served,
+    ),
+    Point::new(
+        "vllm.add_request",
+        "a traceparent is seen only where vLLM's own tracing is on",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.add_request")],
+        Import,
+        front_end::added,
     ),
     Point::new(
         "vllm.configuration",
