@@ -10,9 +10,9 @@ use opentelemetry::trace::{SpanContext, TraceState};
 
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
+use crate::export::deadline;
 use crate::export::sinks::Sinks;
-use crate::export::{LiveSpan, deadline};
-use crate::live::{Live, LiveScopes};
+use crate::live::{Live, LiveScopes, Place};
 use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
@@ -30,18 +30,6 @@ pub struct UnexpectedCompile {
 
 /// The class under which [`UnexpectedCompile`] stands on spans: the name that Python code catches.
 pub const ERROR_TYPE: &str = "jitspan.UnexpectedCompileError";
-
-/// Who waits.
-pub enum Place {
-    /// The requests of this scope.
-    Scope(Scope),
-    /// Somebody else's span.
-    Live(Arc<dyn LiveSpan>),
-    /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
-    Under(SpanContext),
-    /// Nobody.
-    Nobody,
-}
 
 /// A stall that is going on.
 pub struct Pending {
@@ -276,7 +264,7 @@ impl Monitor {
         if event.started == 0 {
             event.started = self.source.now().saturating_sub(nanos(event.duration));
         }
-        let mut pending = self.begin(tracing_place, None);
+        let mut pending = self.begin(crate::live::rust::place, None);
         pending.started = event.started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
         if recorded.error.is_some() {
@@ -401,11 +389,6 @@ impl Monitor {
         }
         open.push(scope.downgrade());
     }
-}
-
-/// The current span of a Rust program, else nobody.
-pub fn tracing_place() -> Place {
-    crate::live::rust::place()
 }
 
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
-use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
+use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
 use crate::python::UnexpectedCompileError;
 use crate::python::engines;
 use crate::python::host::convert;
@@ -38,7 +39,7 @@ fn place(py: Python<'_>) -> Place {
     if let Place::Live(_) = python {
         return python;
     }
-    match (crate::monitor::tracing_place(), python) {
+    match (crate::live::rust::place(), python) {
         (Place::Live(span), _) => Place::Live(span),
         (_, Place::Under(span)) => Place::Under(span),
         (rust, _) => rust,

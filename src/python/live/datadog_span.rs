@@ -13,7 +13,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::export::LiveSpan;
+use crate::live::LiveSpan;
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Failure};
 use crate::python::host::convert::{self, get};

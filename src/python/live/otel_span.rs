@@ -11,10 +11,10 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::export::LiveSpan;
+use crate::live::LiveSpan;
+use crate::live::Place;
 use crate::model::attribute::Attributes;
 use crate::model::event::{CompileEvent, Failure};
-use crate::monitor::Place;
 use crate::python::UnexpectedCompileError;
 use crate::python::host::convert::{self, get};
 use crate::python::host::guard::guard;
