@@ -76,7 +76,7 @@ test-model: | check-rust $(STAMPS)/venv ## Try every order in which the exporter
 	@set -e; tests=$$(cargo rustc --locked --lib --profile test --message-format json-render-diagnostics \
 		-- --cfg jitspan_loom -C opt-level=2 -A dead_code -A unused_imports \
 		| $(BIN)/python -c 'import json, sys; print([json.loads(line).get("executable") for line in sys.stdin][-2])'); \
-	$$tests otlp::model:: installed::model::
+	$$tests pipe::model:: installed::model::
 
 bench: ## Measure what exporting costs; figures are in benches/README.md.
 	cargo bench --locked --bench export

@@ -60,6 +60,8 @@ counters! {
     DroppedTooLarge = "spans.dropped.too_large",
     /// Spans dropped: they came after the shutdown, or the process ended before they were sent.
     DroppedShutdown = "spans.dropped.shutdown",
+    /// Spans dropped: a fault of ours while they were sent.
+    DroppedFault = "spans.dropped.fault",
     /// Spans dropped: exporting is switched off.
     DroppedDisabled = "spans.dropped.disabled",
     /// Log-based events handed to the exporter: exported, dropped or queued, each one of them.
@@ -78,6 +80,8 @@ counters! {
     LogsTooLarge = "logs.dropped.too_large",
     /// Log-based events dropped: they came after the shutdown, or the process ended before they were sent.
     LogsShutdown = "logs.dropped.shutdown",
+    /// Log-based events dropped: a fault of ours while they were sent.
+    LogsFault = "logs.dropped.fault",
     /// Log-based events dropped: exporting is switched off.
     LogsDisabled = "logs.dropped.disabled",
     /// Messages of metrics the collector took. A later message tells all that an earlier one did, so none is kept.
@@ -109,6 +113,8 @@ pub struct Ledger {
     pub too_large: Counter,
     /// Too late.
     pub shutdown: Counter,
+    /// A fault of ours.
+    pub fault: Counter,
     /// Exporting is switched off.
     pub disabled: Counter,
 }
@@ -124,6 +130,7 @@ impl Ledger {
         unreachable: Counter::DroppedUnreachable,
         too_large: Counter::DroppedTooLarge,
         shutdown: Counter::DroppedShutdown,
+        fault: Counter::DroppedFault,
         disabled: Counter::DroppedDisabled,
     };
 
@@ -137,12 +144,13 @@ impl Ledger {
         unreachable: Counter::LogsUnreachable,
         too_large: Counter::LogsTooLarge,
         shutdown: Counter::LogsShutdown,
+        fault: Counter::LogsFault,
         disabled: Counter::LogsDisabled,
     };
 
     /// What was dropped, each with the word for its reason, `error.type` on the wire. OpenTelemetry's own words where it
     /// has them: `queue_full`, `already_shutdown`, and `rejected` for a partial success.
-    pub const fn dropped(&self) -> [(&'static str, Counter); 7] {
+    pub const fn dropped(&self) -> [(&'static str, Counter); 8] {
         [
             ("queue_full", self.queue_full),
             ("refused", self.refused),
@@ -150,6 +158,7 @@ impl Ledger {
             ("unreachable", self.unreachable),
             ("too_large", self.too_large),
             ("already_shutdown", self.shutdown),
+            ("fault", self.fault),
             ("disabled", self.disabled),
         ]
     }

@@ -2,10 +2,19 @@
 
 mod collector;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use collector::Exporter;
 use collector::frames::{Act, Frames};
+use jitspan::clock::{Source, System};
+use jitspan::config::{Endpoint, Interval, Resource, Signal, Variables};
+use jitspan::export::otlp::metrics;
+use jitspan::export::resource::SharedResource;
+use jitspan::metrics::Metrics;
+use jitspan::stats::Stats;
+use opentelemetry::trace::{SpanId, TraceId};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -70,4 +79,84 @@ async fn a_connection_that_fails_is_no_answer_and_is_tried_again() {
         assert_eq!((exporter.get("spans.exported"), server.taken()), (1, 1), "{act:?}");
         exporter.check_books();
     }
+}
+
+fn metrics_exporter(server: &Frames, every: Duration, source: Arc<dyn Source>) -> (metrics::Exporter, Arc<Stats>) {
+    let endpoint = format!("http://{}", server.address);
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+    let stats = Arc::new(Stats::default());
+    let exporter = metrics::Exporter::new(metrics::Plan {
+        endpoint: Some(Endpoint::resolve(Signal::Metrics, &Variables::new(&lookup)).unwrap()),
+        console: false,
+        interval: Interval { every, timeout: SOON },
+        resource: Arc::new(SharedResource::new(Resource::default(), &[])),
+        metrics: Arc::new(Metrics::new(1)),
+        stats: Arc::clone(&stats),
+        source,
+    });
+    (exporter, stats)
+}
+
+/// Panics when it is first asked for the time.
+struct Faulty(AtomicBool);
+
+impl Source for Faulty {
+    fn now(&self) -> u64 {
+        assert!(self.0.swap(true, Ordering::SeqCst), "the first time it panics");
+        1
+    }
+
+    fn trace_id(&self) -> TraceId {
+        TraceId::from_bytes([1; 16])
+    }
+
+    fn span_id(&self) -> SpanId {
+        SpanId::from_bytes([1; 8])
+    }
+}
+
+#[tokio::test]
+async fn metrics_go_on_after_a_panic_in_their_thread() {
+    let server = Frames::start([]);
+    let source = Arc::new(Faulty(AtomicBool::new(false)));
+    let (exporter, stats) = metrics_exporter(&server, Duration::from_millis(50), source);
+    exporter.start();
+    let until = Instant::now() + SOON;
+    while server.taken() < 3 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(server.taken() >= 3);
+    assert_eq!(stats.faults("metrics.panic"), 1);
+    assert!(stats.export_error().is_some_and(|error| error.contains("the first time it panics")));
+}
+
+#[tokio::test]
+async fn paused_metrics_are_sent_once_more_and_then_not_until_they_are_started() {
+    let server = Frames::start([]);
+    // Once at the start, and never by itself again.
+    let (exporter, _) = metrics_exporter(&server, Duration::from_secs(3600), Arc::new(System));
+    let flush = || {
+        let flushing = exporter.flush();
+        tokio::task::spawn_blocking(move || assert!(flushing.wait(Instant::now() + SOON)))
+    };
+    exporter.start();
+    let sent = |server: &Frames, least: usize| {
+        let until = Instant::now() + SOON;
+        while server.taken() < least && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server.taken()
+    };
+    assert_eq!(sent(&server, 1), 1);
+    exporter.pause();
+    assert_eq!(sent(&server, 2), 2);
+    // There is nothing that the collector does not know.
+    flush().await.unwrap();
+    flush().await.unwrap();
+    assert_eq!(server.taken(), 2);
+    exporter.start();
+    assert_eq!(sent(&server, 3), 3);
+    flush().await.unwrap();
+    assert_eq!(server.taken(), 4);
 }

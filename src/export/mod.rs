@@ -1,10 +1,14 @@
 //! Where recorded spans go. A sink never blocks the one who hands it a span, never grows without bound, never fails.
 
+mod answer;
+mod backoff;
 pub mod console;
 pub mod memory;
 pub mod otlp;
+mod pipe;
 pub mod resource;
 pub mod sinks;
+mod thread;
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 pub(crate) mod concurrency;
 pub(crate) mod installed;
 pub(crate) mod lock;
+pub(crate) mod output;
 
 use std::io;
 use std::sync::Once;

@@ -7,35 +7,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use super::status::Code;
-
-/// What became of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Taken, but for this many records.
-    Taken {
-        /// Records the collector took the message without.
-        rejected: usize,
-        /// What it says of them.
-        message: String,
-    },
-    /// Not now. The same message may be sent again.
-    Later {
-        /// How long the collector wants to be left alone.
-        after: Option<Duration>,
-        /// Why.
-        message: String,
-    },
-    /// Never.
-    Refused {
-        /// Why.
-        message: String,
-    },
-    /// Nothing of this signal: the collector has no pipeline for it.
-    Unsupported {
-        /// Why.
-        message: String,
-    },
-}
+use crate::export::answer::Answer;
 
 impl Answer {
     /// A shorter header value is a tenant or a flag: hiding each "1" would make the message unreadable.

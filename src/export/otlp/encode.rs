@@ -20,9 +20,6 @@ use crate::model::log_event::LogEvent;
 use crate::model::span::{Content, Span, SpanEvent, Status};
 use crate::semconv::{SCHEMA_URL, SCOPE_NAME};
 
-/// The Collector refuses gRPC messages over 4 MiB for good, so we stay below, with room for the envelope.
-pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
-
 /// OTLP `SpanFlags`: bit 8 says that bit 9 is meant; bit 9 says that the parent is in another process.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
@@ -45,11 +42,6 @@ pub fn message(resource: &[u8], records: &[Vec<u8>]) -> Bytes {
     }
     put_field(3, schema, &mut buffer);
     buffer.freeze()
-}
-
-/// What a record adds to a message.
-pub fn record_len(record: &[u8]) -> usize {
-    field_len(2, record)
 }
 
 /// Who made the records.

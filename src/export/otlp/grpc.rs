@@ -16,11 +16,12 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode;
 use prost::Message;
 
-use super::answer::{Answer, with_causes};
+use super::answer::with_causes;
 use super::packing::{pack, unpack};
 use super::status::{Code, RetryInfo, Status};
 use super::transport::{ANSWER_BYTES, taken};
 use crate::config::Compression;
+use crate::export::answer::Answer;
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");

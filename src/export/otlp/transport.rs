@@ -9,12 +9,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::answer::{Answer, with_causes};
+use super::answer::with_causes;
 use super::connection::{HttpClient, client};
 use super::grpc;
 use super::packing::pack;
 use super::status::Status;
 use crate::config::{Endpoint, Protocol, Signal};
+use crate::export::answer::Answer;
 
 /// The answer of a collector is small; whatever answers more is no collector.
 pub const ANSWER_BYTES: usize = 64 * 1024;
@@ -35,6 +36,11 @@ impl Transport {
     pub fn new(endpoint: Endpoint, signal: Signal, timeout: Duration) -> Self {
         let timeout = endpoint.timeout.min(timeout);
         Transport { endpoint, signal, timeout, client: None }
+    }
+
+    /// Forgets the connection.
+    pub fn reset(&mut self) {
+        self.client = None;
     }
 
     /// Sends an encoded message. Takes no longer than the time-out.

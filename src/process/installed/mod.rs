@@ -169,10 +169,10 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
     if config.disabled {
         return sinks;
     }
-    let (batch, console) = (&config.batch, || Box::new(ConsoleSink::new(Arc::clone(stats))));
+    let batch = &config.batch;
     let shared = || (batch.clone(), Arc::clone(resource), Arc::clone(stats));
     if config.traces.console {
-        sinks.spans.push(console());
+        sinks.spans.push(Box::new(ConsoleSink::spans(batch, Arc::clone(stats))));
     }
     if let Some(endpoint) = &config.traces.otlp {
         let (batch, resource, stats) = shared();
@@ -180,7 +180,7 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
     }
     if config.events != Events::Span {
         if config.logs.console {
-            sinks.logs.push(console());
+            sinks.logs.push(Box::new(ConsoleSink::logs(batch, Arc::clone(stats))));
         }
         if let Some(endpoint) = &config.logs.otlp {
             let (batch, resource, stats) = shared();

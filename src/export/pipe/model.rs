@@ -1,6 +1,6 @@
 //! Every order in which threads can offer, flush, shut down and send (`make test-model`): the real pipe and the real
-//! thread behind it, on loom's locks and atomics. Only the wire is not there: [`transport`] answers what the endpoint's
-//! host says. Neither is time: a message holds one record, so that nobody waits for another one.
+//! thread behind it, on loom's locks and atomics. Only the wire is not there: an outlet answers at once. Neither is
+//! time: a message holds one record, so that nobody waits for another one.
 
 use std::io;
 
@@ -25,43 +25,21 @@ pub fn spawn(_name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::R
     Ok(())
 }
 
-pub mod transport {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-
-    use super::super::answer::Answer;
-    use crate::config::{Endpoint, Signal};
-
-    pub struct Transport(Endpoint);
-
-    impl Transport {
-        pub fn new(endpoint: Endpoint, _signal: Signal, _timeout: Duration) -> Self {
-            Transport(endpoint)
-        }
-
-        pub async fn send(&mut self, _message: &Bytes) -> Answer {
-            let message = String::new();
-            match self.0.uri.host() {
-                Some("refuses") => Answer::Refused { message },
-                Some("unsupported") => Answer::Unsupported { message },
-                _ => Answer::Taken { rejected: 0, message },
-            }
-        }
-    }
-}
+/// Time is not there.
+pub fn pause(_time: std::time::Duration) {}
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
     use loom::model::Builder;
 
-    use super::super::pipe::{Pipe, Plan};
+    use super::super::{Outlet, Pipe, Plan};
     use super::*;
-    use crate::config::{Batch, Endpoint, Resource, Signal, Variables};
-    use crate::export::resource::SharedResource;
+    use crate::config::Batch;
+    use crate::export::answer::Answer;
     use crate::stats::{Counter, Ledger, Stats};
 
     /// Of more than so many switches away from a thread that could go on, nearly none finds what fewer do not.
@@ -73,23 +51,51 @@ mod tests {
         builder.check(body);
     }
 
-    fn pipe(host: &str, queue: usize) -> (Arc<Pipe>, Arc<Stats>) {
-        let address = format!("http://{host}");
-        let lookup = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| address.clone());
-        let endpoint = Endpoint::resolve(Signal::Traces, &Variables::new(&lookup)).unwrap();
-        let timeout = Duration::from_secs(30);
-        let batch = Batch { delay: Duration::ZERO, queue, queue_bytes: 100, size: 1, timeout };
-        let (resource, stats) = (Arc::new(SharedResource::new(Resource::default(), &[])), Arc::new(Stats::default()));
-        let (signal, ledger) = (Signal::Traces, &Ledger::SPANS);
-        let plan = Plan { endpoint, signal, batch, resource, stats: Arc::clone(&stats), ledger };
-        (Arc::new(Pipe::new(plan)), stats)
+    /// What becomes of each message.
+    #[derive(Clone, Copy)]
+    enum End {
+        Takes,
+        Refuses,
+        Unsupported,
+        /// The first panics, the others are taken.
+        Panics(bool),
     }
 
-    fn offer(pipe: &Pipe) {
+    impl Outlet for End {
+        fn message(&self, records: &[Vec<u8>]) -> Bytes {
+            records.concat().into()
+        }
+
+        async fn send(&mut self, _message: &Bytes) -> Answer {
+            let message = String::new();
+            match self {
+                End::Refuses => Answer::Refused { message },
+                End::Unsupported => Answer::Unsupported { message },
+                End::Panics(true) => panic!("as a library may"),
+                End::Takes | End::Panics(false) => Answer::Taken { rejected: 0, message },
+            }
+        }
+
+        fn reset(&mut self) {
+            if let End::Panics(panics) = self {
+                *panics = false;
+            }
+        }
+    }
+
+    fn pipe(end: End, queue: usize) -> (Arc<Pipe<End>>, Arc<Stats>) {
+        let timeout = Duration::from_secs(30);
+        let batch = Batch { delay: Duration::ZERO, queue, queue_bytes: 100, size: 1, timeout };
+        let stats = Arc::new(Stats::default());
+        let plan = Plan { batch, stats: Arc::clone(&stats), ledger: &Ledger::SPANS };
+        (Arc::new(Pipe::new(end, plan)), stats)
+    }
+
+    fn offer(pipe: &Pipe<End>) {
         pipe.offer(|| vec![0; 10]);
     }
 
-    fn offering(pipe: &Arc<Pipe>) -> JoinHandle<()> {
+    fn offering(pipe: &Arc<Pipe<End>>) -> JoinHandle<()> {
         let pipe = Arc::clone(pipe);
         thread::spawn(move || offer(&pipe))
     }
@@ -113,7 +119,7 @@ mod tests {
     #[test]
     fn a_record_that_races_with_the_shutdown_is_exported_or_counted() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 2);
+            let (pipe, stats) = pipe(End::Takes, 2);
             let other = offering(&pipe);
             offer(&pipe);
             wait(pipe.shutdown());
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn a_shutdown_that_gives_up_counts_each_record_once() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 2);
+            let (pipe, stats) = pipe(End::Takes, 2);
             let other = offering(&pipe);
             offer(&pipe);
             drop(pipe.shutdown());
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn a_flush_returns_when_what_came_before_it_is_settled() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 2);
+            let (pipe, stats) = pipe(End::Takes, 2);
             let other = offering(&pipe);
             offer(&pipe);
             wait(pipe.flush());
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn two_flushes_and_a_shutdown_at_once_all_return() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 2);
+            let (pipe, stats) = pipe(End::Takes, 2);
             offer(&pipe);
             let flushing = Arc::clone(&pipe);
             // It may come when the thread is gone: it is answered all the same, or told that nobody is there.
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn a_full_queue_keeps_its_bound_and_counts_the_rest() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 1);
+            let (pipe, stats) = pipe(End::Takes, 1);
             let other = offering(&pipe);
             offer(&pipe);
             assert!(pipe.queued() <= 1);
@@ -190,9 +196,9 @@ mod tests {
 
     #[test]
     fn a_refused_message_is_counted_whoever_offers_meanwhile() {
-        for host in ["refuses", "unsupported"] {
+        for end in [End::Refuses, End::Unsupported] {
             model(move || {
-                let (pipe, stats) = pipe(host, 2);
+                let (pipe, stats) = pipe(end, 2);
                 let other = offering(&pipe);
                 offer(&pipe);
                 other.join().unwrap();
@@ -207,11 +213,27 @@ mod tests {
     #[test]
     fn a_pipe_that_is_dropped_takes_its_thread_along() {
         model(|| {
-            let (pipe, stats) = pipe("takes", 2);
+            let (pipe, stats) = pipe(End::Takes, 2);
             offer(&pipe);
             drop(pipe);
             assert_eq!(ended(), 1);
             check_books(&stats, 0);
+        });
+    }
+
+    #[test]
+    fn a_message_whose_sending_panics_is_counted_and_the_next_one_is_sent() {
+        model(|| {
+            let (pipe, stats) = pipe(End::Panics(true), 2);
+            let other = offering(&pipe);
+            offer(&pipe);
+            wait(pipe.flush());
+            other.join().unwrap();
+            wait(pipe.shutdown());
+            ended();
+            assert_eq!((stats.get(Counter::DroppedFault), stats.get(Counter::SpansExported)), (1, 1));
+            assert_eq!(stats.faults("export.panic"), 1);
+            check_books(&stats, pipe.queued());
         });
     }
 }

@@ -8,12 +8,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::Runtime;
-use super::answer::Answer;
-use super::backoff::Backoff;
-use super::encode::{self, MESSAGE_BYTES};
-use super::pipe::{Load, Plan};
-use super::transport::Transport;
+use super::{Load, MESSAGE_BYTES, Outlet, Plan, record_len};
+use crate::export::answer::Answer;
+use crate::export::backoff::Backoff;
+use crate::export::thread::Work;
 use crate::process::concurrency::SyncSender;
 use crate::stats::Counter;
 
@@ -28,12 +26,14 @@ pub enum Command {
 }
 
 /// The thread's own state.
-pub struct Worker {
+pub struct Worker<O> {
     commands: mpsc::UnboundedReceiver<Command>,
-    transport: Transport,
+    outlet: O,
     plan: Plan,
     load: Arc<Load>,
     pending: VecDeque<Vec<u8>>,
+    /// Records and bytes of the message that is being sent.
+    in_hand: (usize, usize),
     /// Records taken out of the channel so far, and records dealt with.
     taken: u64,
     settled: u64,
@@ -42,35 +42,8 @@ pub struct Worker {
     ending: bool,
 }
 
-impl Worker {
-    /// How long a message is tried again while the collector cannot be reached: the Collector's own default. After
-    /// that it makes room for newer ones.
-    const RETRY_FOR: Duration = Duration::from_secs(300);
-    /// A 404 may also come from a proxy that is being rolled out, so one message asks again after this.
-    const REFUSED_FOR: Duration = Duration::from_secs(300);
-
-    pub(super) fn new(commands: mpsc::UnboundedReceiver<Command>, plan: Plan, load: Arc<Load>) -> Self {
-        // The specification's time for one export bounds one attempt. It does not bound all attempts: its default of
-        // 30 s would lose what a restart of the collector makes wait.
-        let transport = Transport::new(plan.endpoint.clone(), plan.signal, plan.batch.timeout);
-        Worker {
-            commands,
-            transport,
-            plan,
-            load,
-            pending: VecDeque::new(),
-            taken: 0,
-            settled: 0,
-            waiting: Vec::new(),
-            ending: false,
-        }
-    }
-
-    /// Runs until told to end, or until the pipe is gone.
-    pub fn run(mut self, runtime: &Runtime) {
-        runtime.block_on(self.work());
-    }
-
+impl<O: Outlet> Work for Worker<O> {
+    /// Until told to end, or until the pipe is gone.
     async fn work(&mut self) {
         loop {
             let gone = !self.gather().await;
@@ -93,6 +66,39 @@ impl Worker {
                     return self.answer_waiting();
                 }
             }
+        }
+    }
+
+    /// The message in hand is lost, and counted: the next attempt would panic as this one did.
+    fn recover(&mut self, panic: &str) {
+        self.plan.stats.fault("export.panic");
+        self.plan.stats.note_export_error(&format!("a fault of jitspan's own: {panic}"));
+        self.outlet.reset();
+        let (count, _) = self.in_hand;
+        self.settle(&[(self.plan.ledger.fault, count)]);
+        self.answer_waiting();
+    }
+}
+
+impl<O: Outlet> Worker<O> {
+    /// How long a message is tried again while the collector cannot be reached: the Collector's own default. After
+    /// that it makes room for newer ones.
+    const RETRY_FOR: Duration = Duration::from_secs(300);
+    /// A 404 may also come from a proxy that is being rolled out, so one message asks again after this.
+    const REFUSED_FOR: Duration = Duration::from_secs(300);
+
+    pub(super) fn new(commands: mpsc::UnboundedReceiver<Command>, outlet: O, plan: Plan, load: Arc<Load>) -> Self {
+        Worker {
+            commands,
+            outlet,
+            plan,
+            load,
+            pending: VecDeque::new(),
+            in_hand: (0, 0),
+            taken: 0,
+            settled: 0,
+            waiting: Vec::new(),
+            ending: false,
         }
     }
 
@@ -161,7 +167,7 @@ impl Worker {
     fn next_message(&mut self) -> Vec<Vec<u8>> {
         let (mut records, mut bytes) = (Vec::new(), 0);
         while let Some(record) = self.pending.front() {
-            let more = encode::record_len(record);
+            let more = record_len(record);
             let fits = records.len() < self.plan.batch.size && bytes + more <= MESSAGE_BYTES;
             if !fits && !records.is_empty() {
                 break;
@@ -175,20 +181,26 @@ impl Worker {
 
     async fn deliver(&mut self, records: Vec<Vec<u8>>) {
         let count = records.len();
-        let held: usize = records.iter().map(Vec::len).sum();
+        self.in_hand = (count, records.iter().map(Vec::len).sum());
         let fates = if self.load.is_refusing() {
             vec![(self.plan.ledger.refused, count)]
         } else {
-            let message = encode::message(&self.plan.resource.encoded(), &records);
+            let message = self.outlet.message(&records);
             // Its bytes are in the message now; holding both would double what waits for a collector that is down.
             drop(records);
             self.send(&message, count).await
         };
+        self.settle(&fates);
+    }
+
+    /// What was in hand is dealt with: so many became this, so many that.
+    fn settle(&mut self, fates: &[(Counter, usize)]) {
+        let (count, bytes) = std::mem::take(&mut self.in_hand);
         self.settled += count as u64;
-        self.load.let_go(held);
+        self.load.let_go(bytes);
         if self.load.settle(count) {
             for (counter, count) in fates {
-                self.plan.stats.add(counter, count);
+                self.plan.stats.add(*counter, *count);
             }
         }
     }
@@ -199,7 +211,7 @@ impl Worker {
         let give_up = Instant::now() + Self::RETRY_FOR;
         let mut backoff = Backoff::new();
         loop {
-            let answer = self.transport.send(message).await;
+            let answer = self.outlet.send(message).await;
             let unsupported = matches!(answer, Answer::Unsupported { .. });
             self.load.refuse_until(unsupported.then(|| Instant::now() + Self::REFUSED_FOR));
             match answer {

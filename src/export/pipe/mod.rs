@@ -3,60 +3,75 @@
 //! The thread starts with the first record, so that a process which sends nothing has no thread of ours to fork with.
 //! It never runs Python, and is never joined without a deadline.
 
+#[cfg(jitspan_loom)]
+pub mod model;
+mod worker;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::encode::{self, MESSAGE_BYTES};
-use super::spawn;
-use super::worker::{Command, Worker};
-use crate::config::{Batch, Endpoint, Signal};
+use crate::config::Batch;
 use crate::export::Flushing;
-use crate::export::resource::SharedResource;
+use crate::export::answer::Answer;
+use crate::export::thread::Thread;
 use crate::process::concurrency::{AtomicBool, AtomicUsize, Ordering, SyncSender, sync_channel};
 use crate::process::lock::Mutex;
 use crate::stats::{Ledger, Stats};
+use worker::{Command, Worker};
 
-/// What a pipe is made from, and what its thread needs to know.
+/// The Collector refuses gRPC messages over 4 MiB for good, so we stay below, with room for the envelope.
+pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
+
+/// What a record adds to a message at most: itself, a tag and its length.
+pub const fn record_len(record: &[u8]) -> usize {
+    record.len() + 6
+}
+
+/// Where a pipe ends.
+pub trait Outlet: Send + Sync + 'static {
+    /// One message of these records.
+    fn message(&self, records: &[Vec<u8>]) -> Bytes;
+
+    /// Sends it, once.
+    fn send(&mut self, message: &Bytes) -> impl Future<Output = Answer>;
+
+    /// Begins afresh after a panic.
+    fn reset(&mut self);
+}
+
+/// How records wait, and what is counted.
 #[derive(Clone)]
 pub struct Plan {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// What.
-    pub signal: Signal,
     /// How records wait.
     pub batch: Batch,
-    /// Who we are.
-    pub resource: Arc<SharedResource>,
     /// What is counted.
     pub stats: Arc<Stats>,
     /// Under which names.
     pub ledger: &'static Ledger,
 }
 
-/// Sends the records of one signal to a collector.
-pub struct Pipe {
+/// Takes the records of one signal to their outlet.
+pub struct Pipe<O> {
     plan: Plan,
     load: Arc<Load>,
-    thread: Mutex<Thread>,
+    /// Until the thread has it.
+    outlet: Mutex<Option<O>>,
+    thread: Thread<Command>,
 }
 
-enum Thread {
-    NotStarted,
-    Running(mpsc::UnboundedSender<Command>),
-    Closed,
-}
-
-impl Pipe {
+impl<O: Outlet> Pipe<O> {
     /// Nothing is opened and nothing is started yet.
-    pub fn new(plan: Plan) -> Self {
-        Pipe { plan, load: Arc::default(), thread: Mutex::new(Thread::NotStarted) }
+    pub fn new(outlet: O, plan: Plan) -> Self {
+        Pipe { plan, load: Arc::default(), outlet: Mutex::new(Some(outlet)), thread: Thread::new() }
     }
 
     /// Takes a record, or counts it as dropped. It is encoded only if there is room for it.
     pub fn offer(&self, encode: impl FnOnce() -> Vec<u8>) {
-        let Plan { stats, ledger, batch, .. } = &self.plan;
+        let Plan { stats, ledger, batch } = &self.plan;
         stats.add(ledger.recorded, 1);
         let Some(sender) = self.sender() else { return stats.add(ledger.shutdown, 1) };
         if self.load.is_refusing() {
@@ -66,7 +81,7 @@ impl Pipe {
             return stats.add(ledger.queue_full, 1);
         }
         let record = encode();
-        let fate = if encode::record_len(&record) > MESSAGE_BYTES {
+        let fate = if record_len(&record) > MESSAGE_BYTES {
             ledger.too_large
         } else if !self.load.hold(record.len(), batch.queue_bytes) {
             ledger.queue_full
@@ -98,19 +113,12 @@ impl Pipe {
 
     /// Asks the thread, if there is one, to deal with all it has.
     pub fn flush(&self) -> Flushing {
-        // The lock is not held while somebody waits: a signal handler may flush while another thread does.
-        match &*self.thread.lock() {
-            Thread::Running(sender) => self.ask(sender, Command::Flush),
-            Thread::NotStarted | Thread::Closed => Flushing::done(),
-        }
+        self.thread.running().map_or_else(Flushing::done, |sender| self.ask(&sender, Command::Flush))
     }
 
     /// The same, and ends the thread. A record that comes later does not start it again.
     pub fn shutdown(&self) -> Flushing {
-        match std::mem::replace(&mut *self.thread.lock(), Thread::Closed) {
-            Thread::Running(sender) => self.ask(&sender, Command::Shutdown),
-            Thread::NotStarted | Thread::Closed => Flushing::done(),
-        }
+        self.thread.close().map_or_else(Flushing::done, |sender| self.ask(&sender, Command::Shutdown))
     }
 
     /// Counts as dropped what a shutdown did not get rid of.
@@ -138,29 +146,21 @@ impl Pipe {
 
     /// The way to the thread, which is started if need be. None: it has been shut down, or cannot be started.
     fn sender(&self) -> Option<mpsc::UnboundedSender<Command>> {
-        let mut thread = self.thread.lock();
-        if let Thread::NotStarted = *thread {
-            let (sender, commands) = mpsc::unbounded_channel();
-            let worker = Worker::new(commands, self.plan.clone(), Arc::clone(&self.load));
-            *thread = match spawn("jitspan-export", move |runtime| worker.run(runtime)) {
-                Ok(()) => Thread::Running(sender),
-                Err(_) => {
-                    self.plan.stats.fault("export.thread");
-                    Thread::Closed
-                }
-            };
-        }
-        match &*thread {
-            Thread::Running(sender) => Some(sender.clone()),
-            Thread::NotStarted | Thread::Closed => None,
-        }
+        let make = |commands| {
+            let outlet = self.outlet.lock().take()?;
+            Some(Worker::new(commands, outlet, self.plan.clone(), Arc::clone(&self.load)))
+        };
+        self.thread.started("jitspan-export", make).unwrap_or_else(|_| {
+            self.plan.stats.fault("export.thread");
+            None
+        })
     }
 }
 
-impl Drop for Pipe {
+impl<O> Drop for Pipe<O> {
     fn drop(&mut self) {
         // The thread sees that the channel has ended only when it looks.
-        *self.thread.lock() = Thread::Closed;
+        drop(self.thread.close());
         self.load.wake();
     }
 }
