@@ -278,6 +278,11 @@ impl Monitor {
         self.identify(None)
     }
 
+    /// The context of a span under `parent`.
+    pub fn context_under(&self, parent: &SpanContext) -> SpanContext {
+        self.identify(Some(parent))
+    }
+
     /// Ends a scope as failed, for an error that is not ours.
     pub fn fail(&self, scope: &Scope, failure: &Failure) {
         self.export(scope.fail(failure, self.source.now(), &self.config.limits));

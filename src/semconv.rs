@@ -57,6 +57,8 @@ pub mod engine {
     pub const VLLM_EXECUTE_MODEL: &str = "vllm.execute_model";
     /// Span: a whole request that came to vLLM without a trace context, the root of the trace it was given.
     pub const VLLM_REQUEST: &str = "vllm.request";
+    /// Span: a request that waited in vLLM's queue, behind a step that compiled.
+    pub const VLLM_QUEUED: &str = "vllm.queued";
     /// Span: a request in one step of SGLang's scheduler.
     pub const SGLANG_FORWARD: &str = "sglang.forward";
     /// String: the request's id, the one that its caller knows. vLLM's own name (`vllm/tracing/utils.py`); OpenTelemetry's
@@ -66,6 +68,16 @@ pub mod engine {
     pub const RANK: &str = "jit.worker.rank";
     /// Int: which of several engines it is (data parallel).
     pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
+    /// String: `running` or `queued`: whether the request was in the step that stalled, or waited for one.
+    pub const REQUEST_STATE: &str = "jit.request.state";
+    /// Value of [`REQUEST_STATE`].
+    pub const RUNNING: &str = "running";
+    /// Value of [`REQUEST_STATE`].
+    pub const QUEUED: &str = "queued";
+    /// Double, s, on an event: how much of the stall a queued request waited for; it may have come in the middle.
+    pub const WAITED: &str = "jit.request.waited";
+    /// Int: sequences that vLLM ran for the one request (`n`), where they are several.
+    pub const SEQUENCES: &str = "jit.request.sequences";
     /// Int: tokens of the request in this step.
     pub const SCHEDULED_TOKENS: &str = "jit.request.scheduled_tokens";
     /// Span: a whole request, by vLLM itself.

@@ -30,10 +30,13 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
     Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
 }
 
-/// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
+/// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
     if let Ok(Some(scope)) = scope::current(py) {
         return Place::Scope(scope.get().core(py));
+    }
+    if let Some(step) = engines::step::current(py) {
+        return Place::Scope(step);
     }
     let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
     if let Place::Live(_) = python {

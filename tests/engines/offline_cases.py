@@ -186,12 +186,13 @@ class Runner:
     compiles = False
 
     def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None, dummy_run: bool = False) -> None:
-        del scheduler_output, intermediate_tensors, dummy_run
+        self.state = scheduler_output, intermediate_tensors, dummy_run
         if self.compiles:
             compile_one()
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        del grammar_output
+        scheduler_output, *_ = self.state
+        del grammar_output, scheduler_output
         from vllm.v1.outputs import ModelRunnerOutput
 
         return ModelRunnerOutput(req_ids=["x"], req_id_to_index={"x": 0})
@@ -231,8 +232,8 @@ def step(new: list[str], scheduled: list[str], finished: list[str], headers: dic
     output.scheduled_new_reqs = [NewRequestData(**(absent | {"req_id": name})) for name in new]
     output.num_scheduled_tokens = dict.fromkeys(scheduled, 1)
     output.finished_req_ids = set(finished)
-    if headers:
-        output.jitspan = headers
+    for request in output.scheduled_new_reqs:
+        request.jitspan = (headers or {}).get(request.req_id, {}) | {"finished": finished}
     return pickle.loads(pickle.dumps(output))
 
 
@@ -320,9 +321,8 @@ def ten_thousand_requests(parent: str) -> dict[str, Any]:
         if number % 1000 != 999:
             worker.model_runner.sample_tokens(None)
         most = max(most, jitspan._vllm_kept()[0])
-    worker.model_runner.execute_model(step([], ["x"], running))
+    worker.model_runner.execute_model(step(["x"], ["x"], running))
     worker.model_runner.sample_tokens(None)
-    worker.model_runner.execute_model(step([], [], []))
     return {"before": before, "most": most, "kept": jitspan._vllm_kept(), "stats": jitspan.stats()}
 
 
@@ -331,6 +331,10 @@ def without(point: str) -> dict[str, Any]:
     logged = Logged()
     (known,) = (known for known in jitspan._engine_points() if known["point"] == point)
     for name, path in known["places"]:
+        if known["variables"]:
+            method = path.rpartition(".")[2]
+            setattr(Runner, method, lambda _self, _output: types.SimpleNamespace(req_ids=["x"]))
+            break
         if known["reached"] == "object":
             method = path.rpartition(".")[2]
             hide(Worker if method in vars(Worker) else Runner, method)
@@ -342,6 +346,9 @@ def without(point: str) -> dict[str, Any]:
         owner, _, member = path.rpartition(".")
         if member == "__init__":  # each class has one
             owner, member = "", owner
+        if point == "vllm.context":
+            module.NewRequestData.__setstate__ = lambda self, state: vars(self).update(state)
+            continue
         if not owner:
             # A global that is not there is looked for among the built-ins.
             if hasattr(module, member):

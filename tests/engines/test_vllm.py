@@ -149,18 +149,52 @@ def test_sixteen_at_once_each_have_the_compiles_of_their_own_steps(server: Serve
         assert {step["attributes"].get("jit.batch.size", 1) for step in steps} == {len(steps)}
 
 
-def test_a_request_that_comes_while_another_one_compiles_is_not_charged(server: Server, receiver: Receiver) -> None:
+def test_a_request_that_comes_while_another_one_compiles_has_waited_in_the_queue(
+    server: Server, receiver: Receiver
+) -> None:
     with ThreadPoolExecutor() as pool:
         # A prompt that keeps the step busy before its sampling compiles; nobody has asked for top-k alone yet.
         first = pool.submit(server.ask, prompt="w5 " * 100, max_tokens=1, temperature=0.8, top_k=20)
         time.sleep(0.5)
         second = pool.submit(server.ask, max_tokens=1)
-        stalled, waited = first.result(), second.result()
-    (step,) = named(finished(receiver, stalled), "vllm.execute_model")
-    assert "_topk_topp_kernel" in step["attributes"]["jit.kernels"]
-    assert [span["name"] for span in finished(receiver, waited)] == ["llm_request"]
-    (request,) = finished(receiver, waited)
-    assert request["start_unix_nano"] < step["end_unix_nano"]  # it was there
+        third = pool.submit(server.ask, max_tokens=1, flags="00")
+        stalled, waited, unsampled = first.result(), second.result(), third.result()
+    later = server.ask(max_tokens=1)
+    steps = named(finished(receiver, stalled), "vllm.execute_model")
+    (step,) = [step for step in steps if "_topk_topp_kernel" in step["attributes"]["jit.kernels"]]
+    assert step["attributes"]["jit.request.state"] == "running"
+    assert not named(finished(receiver, stalled), "vllm.queued")
+
+    spans = receiver.wait_for(
+        waited.trace_id, lambda spans: {"llm_request", "vllm.queued"} <= {s["name"] for s in spans}
+    )
+    assert not named(spans, "vllm.execute_model")
+    (request,), (queued,) = named(spans, "llm_request"), named(spans, "vllm.queued")
+    assert queued["parent_span_id"] == waited.span_id
+    assert queued["attributes"]["jit.request.state"] == "queued"
+    assert queued["attributes"]["gen_ai.request.id"] == waited.body["id"] + "-0"
+    (event,) = [event for event in queued["events"] if event["attributes"]["jit.kernel.name"] == "_topk_topp_kernel"]
+    (compiled,) = [event for event in step["events"] if event["attributes"]["jit.kernel.name"] == "_topk_topp_kernel"]
+    # From when it came, or the compile began, to when that ended.
+    ended = compiled["time_unix_nano"] + compiled["attributes"]["jit.duration"] * 1e9
+    assert queued["start_unix_nano"] >= request["start_unix_nano"] - 1_000_000
+    assert abs(queued["end_unix_nano"] - ended) < 1000
+    assert event["attributes"]["jit.duration"] == compiled["attributes"]["jit.duration"]
+    assert abs(event["attributes"]["jit.request.waited"] * 1e9 - (ended - event["time_unix_nano"])) < 1000
+    assert queued["attributes"]["jit.stall.time"] == pytest.approx(request["attributes"]["jit.stall.time"])
+
+    assert [span["name"] for span in finished(receiver, later)] == ["llm_request"]
+    assert unsampled.trace_id not in receiver.traces
+
+
+def test_several_choices_of_one_request_are_one_wait(server: Server, receiver: Receiver) -> None:
+    """vLLM makes a request of each, and they run together."""
+    answer = server.ask(n=5, max_tokens=2, temperature=0.8, top_p=0.9)
+    spans = finished(receiver, answer, 5)
+    steps = named(spans, "vllm.execute_model")
+    assert len({step["start_unix_nano"] for step in steps}) == len(steps)
+    assert max(step["attributes"].get("jit.request.sequences", 1) for step in steps) > 1
+    assert {step["attributes"]["gen_ai.request.id"] for step in steps} == {answer.body["id"] + "-0"}
 
 
 def test_an_adapter_compiles_its_kernels_for_its_request(server: Server, receiver: Receiver) -> None:
@@ -191,9 +225,13 @@ def test_with_two_ranks_the_request_has_the_events_of_both(
         spans = receiver.wait_for(answer.trace_id, lambda spans: ranks(spans) == {0, 1} and complete(spans, 1))
     (request,) = named(spans, "llm_request")
     steps = named(spans, "vllm.execute_model")
-    # Its own span has what rank 0 waited for: the output of the step is rank 0's.
-    of_rank_0 = [step for step in steps if step["attributes"]["jit.worker.rank"] == 0]
-    assert stalls(request) == sum(map(stalls, of_rank_0)) > 0
+    # Its own span counts as the rank does that stalled longest, and its time is that of both together.
+    counts = {
+        rank: sum(stalls(step) for step in steps if step["attributes"]["jit.worker.rank"] == rank) for rank in (0, 1)
+    }
+    assert stalls(request) in counts.values()
+    assert len({event["attributes"]["jit.worker.rank"] for event in request["events"]}) == 1
+    assert request["attributes"]["jit.stall.time"] >= max(step["attributes"]["jit.stall.time"] for step in steps)
     assert {step["parent_span_id"] for step in steps} == {answer.span_id}
 
 

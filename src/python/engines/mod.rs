@@ -2,6 +2,7 @@
 //! has no such place. Nothing here asks for a version.
 
 pub mod sglang;
+pub mod step;
 pub mod vllm;
 
 use std::path::Path;
@@ -45,6 +46,16 @@ pub static ENGINES: [&Engine; 2] = [&vllm::ENGINE, &sglang::ENGINE];
 /// What runs at a point: as `patch::Watch`, and nothing is captured.
 pub type Watch = fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>;
 
+/// How we know of what happens at a place.
+pub enum Watched {
+    /// We stand in front of it.
+    Wrapped(Watch),
+    /// It is found running, by its frame, which has one of these variables.
+    Frame(&'static [&'static str]),
+    /// Something is added to the module. False: that is not possible in this release.
+    Added(fn(&Bound<'_, PyAny>) -> PyResult<bool>),
+}
+
 /// Something that we do at a place in an engine.
 pub struct Point {
     /// Its name; the first part is the engine's.
@@ -57,7 +68,7 @@ pub struct Point {
     /// How we get there.
     pub reached: Reached,
     /// What we do there.
-    watch: Watch,
+    watched: Watched,
     /// A variable of its module. Where that is missing the release does not need the point.
     needed_with: Option<&'static str>,
     state: Mutex<State>,
@@ -91,14 +102,14 @@ impl Point {
         without: &'static str,
         places: &'static [(&'static str, &'static str)],
         reached: Reached,
-        watch: Watch,
+        watched: Watched,
     ) -> Self {
         Point {
             name,
             without,
             places,
             reached,
-            watch,
+            watched,
             needed_with: None,
             state: Mutex::new(State::Waiting),
             without_it: Mutex::new(Vec::new()),
@@ -153,6 +164,15 @@ impl Point {
             return Ok(());
         }
         let place = format!("{from}.{path}");
+        let watch = match &self.watched {
+            Watched::Wrapped(watch) => *watch,
+            Watched::Frame(_) => return Ok(()),
+            Watched::Added(add) => {
+                let state = if add(module)? { State::Stands(place) } else { State::Missing(place) };
+                self.set(py, state);
+                return Ok(());
+            }
+        };
         let (owners, name) = match path.rsplit_once('.') {
             Some(("*", name)) => (own_classes(module, name)?, name),
             Some((owner, name)) => (convert::get(module, owner).into_iter().collect(), name),
@@ -160,7 +180,7 @@ impl Point {
         };
         let mut stands = false;
         for owner in owners {
-            stands |= patches.wrap(&owner, name, self.name, self.watch)?;
+            stands |= patches.wrap(&owner, name, self.name, watch)?;
         }
         if stands {
             self.set(py, State::Stands(place));
@@ -176,9 +196,30 @@ impl Point {
     /// Stands in front of the method of an object's class, once for each class.
     fn stand_on_class(&self, patches: &'static Patches, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
         let (py, class) = (object.py(), object.get_type());
-        let stands = patches.wrap_weakly(class.as_any(), name, self.name, self.watch)?;
+        let Watched::Wrapped(watch) = self.watched else { return Ok(()) };
+        let stands = patches.wrap_weakly(class.as_any(), name, self.name, watch)?;
         let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
         self.set(py, if stands { State::Stands(place) } else { State::Missing(place) });
+        Ok(())
+    }
+
+    /// Says whether the frames of an object's method are of the kind that is looked for.
+    fn look_at_class(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, class) = (object.py(), object.get_type());
+        let Watched::Frame(variables) = self.watched else { return Ok(()) };
+        let name = self.name.rsplit('.').next().unwrap_or_default();
+        let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
+        let mut function = convert::get(class.as_any(), name);
+        // A decorator's function, and what it stands in front of.
+        for _ in 0..16 {
+            let inner = function.as_ref().and_then(|function| convert::get(function, "__wrapped__"));
+            function = inner.or(function);
+        }
+        let code = function.and_then(|function| convert::get(&function, "__code__"));
+        let known: Vec<String> =
+            code.and_then(|code| code.getattr("co_varnames").ok()?.extract().ok()).unwrap_or_default();
+        let is_known = variables.iter().any(|variable| known.iter().any(|known| known == variable));
+        self.set(py, if is_known { State::Stands(place) } else { State::Missing(place) });
         Ok(())
     }
 }
@@ -269,6 +310,8 @@ pub fn _engine_points(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyList>
             row.set_item("engine", engine.name)?;
             row.set_item("point", point.name)?;
             row.set_item("reached", if point.reached == Reached::Import { "import" } else { "object" })?;
+            let variables = if let Watched::Frame(variables) = point.watched { variables } else { &[] };
+            row.set_item("variables", variables)?;
             row.set_item("places", point.places.to_vec())?;
             row.set_item("without", point.without)?;
             let (state, place) = match point.state() {

@@ -12,7 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::{Engine, Point, Reached, State};
+use super::Watched::Wrapped;
+use super::{Engine, Point, Reached, State, Watched};
 use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
@@ -38,21 +39,21 @@ static POINTS: [Point; 3] = [
         "jitspan is armed by jitspan.activate() only",
         &[(SCHEDULER, "Scheduler.run_event_loop")],
         Reached::Object,
-        serving_starts,
+        Wrapped(serving_starts),
     ),
     Point::new(
         "sglang.run_batch",
         "no compile is put on a request's trace",
         &[(SCHEDULER, "Scheduler.run_batch")],
         Reached::Object,
-        run_batch,
+        Wrapped(run_batch),
     ),
     Point::new(
         "sglang.sample",
         "a compile in sampling that waits for a grammar is not put on a request's trace",
         &[(SCHEDULER, "Scheduler.launch_batch_sample_if_needed")],
         Reached::Object,
-        sample,
+        Wrapped(sample),
     ),
 ];
 
@@ -102,7 +103,10 @@ impl Around {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         let py = original.py();
-        let after = guard(py, self.point.name, || (self.point.watch)(py, &Call { args, kwargs })).flatten();
+        let after = match &self.point.watched {
+            Watched::Wrapped(watch) => guard(py, self.point.name, || watch(py, &Call { args, kwargs })).flatten(),
+            _ => None,
+        };
         let result = original.call(args, kwargs);
         if let Some(after) = after {
             guard(py, self.point.name, || after(py, result.as_ref()));

@@ -8,13 +8,12 @@ use pyo3::prelude::*;
 use crate::config::{Mode, Settings};
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
-use crate::python::engines::wait_for_other_ranks;
+use crate::python::engines::{step, wait_for_other_ranks};
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
 use crate::python::patch::{After, Call};
 use crate::python::stall;
-use crate::python::surface::scope;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
@@ -87,7 +86,7 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         // In our error mode it fails the spans and flushes; what is raised is vLLM's.
         stall::finish(py, &pending, event, "refused");
     }
-    if let Some(scope) = scope::current(py)?.and_then(|scope| scope.get().stalled()) {
+    if let Some(scope) = step::current(py).filter(crate::scope::Scope::has_stalled) {
         let event = text("event").unwrap_or_default();
         let message = format!("{backend} {event} during inference: {name}");
         monitor.fail(&scope, &Failure { error_type: "RuntimeError".to_owned(), message });
