@@ -31,6 +31,7 @@ mod process;
 pub mod propagation;
 #[cfg(feature = "python")]
 pub mod python;
+mod report;
 pub mod scope;
 pub mod semconv;
 pub mod stats;
