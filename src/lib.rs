@@ -41,5 +41,7 @@ pub mod view;
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
 pub use monitor::{Monitor, UnexpectedCompile};
+#[cfg(feature = "sdk")]
+pub use process::installed::through::{export_through, install_through};
 pub use process::installed::{flush, install, install_for, monitor, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

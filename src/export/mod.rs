@@ -4,6 +4,8 @@ pub mod console;
 pub mod memory;
 pub mod otlp;
 pub mod resource;
+#[cfg(feature = "sdk")]
+pub mod sdk;
 pub mod sinks;
 
 use std::sync::{Arc, mpsc};
