@@ -33,6 +33,7 @@ mod process;
 pub mod propagation;
 #[cfg(feature = "python")]
 pub mod python;
+mod report;
 pub mod scope;
 pub mod semconv;
 pub mod stats;
@@ -42,5 +43,7 @@ pub mod view;
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
 pub use monitor::{Monitor, UnexpectedCompile};
+#[cfg(feature = "sdk")]
+pub use process::installed::through::{export_through, install_through};
 pub use process::installed::{flush, install, install_for, monitor, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

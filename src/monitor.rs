@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
 use crate::model::span::Span;
+use crate::report;
 use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
 use crate::stats::{Counter, Stats};
 
@@ -222,6 +223,12 @@ impl Monitor {
             }
         } else if late || (scope.is_orphan() && pending.outermost) {
             self.export(scope.close(event.ended(), &self.config.limits));
+        }
+        if error.is_none() {
+            let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
+            if !report::stall(&event, waiting, request, || describe(&event, waiting)) {
+                self.stats.fault("tracing");
+            }
         }
         Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
     }

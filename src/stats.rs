@@ -229,9 +229,13 @@ impl Stats {
         self.faults.lock().iter().filter(|(place, _)| place.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 
-    /// Remembers why the collector did not take something; the newest reason stays.
+    /// Remembers why the collector did not take something; the newest reason stays. The first is told.
     pub fn note_export_error(&self, message: &str) {
-        *self.export_error.lock() = Some(crate::model::attribute::bounded(message, 400).into_owned());
+        let message = crate::model::attribute::bounded(message, 400);
+        let before = self.export_error.lock().replace(message.clone().into_owned());
+        if before.is_none() && !crate::report::export_failed(&message) {
+            self.fault("tracing");
+        }
     }
 
     /// Why the collector last did not take something.

@@ -7,6 +7,8 @@ pub mod memory;
 pub mod otlp;
 mod pipe;
 pub mod resource;
+#[cfg(feature = "sdk")]
+pub mod sdk;
 pub mod sinks;
 mod thread;
 

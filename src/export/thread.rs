@@ -88,7 +88,7 @@ impl<C: Send + 'static> Thread<C> {
 /// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
 /// this one, or waits for the interpreter that this one holds.
 #[cfg(not(jitspan_loom))]
-fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
+pub(super) fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     crate::process::spawn(name, move || body(&runtime))
 }

@@ -114,7 +114,8 @@ fn time(at: UnixNanos) -> std::time::SystemTime {
     UNIX_EPOCH + Duration::from_nanos(at)
 }
 
-fn pairs(attributes: &Attributes) -> Vec<KeyValue> {
+/// Attributes as OpenTelemetry's API has them.
+pub(crate) fn pairs(attributes: &Attributes) -> Vec<KeyValue> {
     attributes.iter().map(|(key, value)| KeyValue::new(key.to_owned(), converted(value))).collect()
 }
 

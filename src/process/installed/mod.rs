@@ -1,11 +1,15 @@
 //! The process's one monitor. Made by [`install`], made again in a forked child, never freed: hooks that outlive a
 //! `deactivate` may still look at it, and a child must not touch what its parent's threads held.
 
+#[cfg(feature = "sdk")]
+pub(crate) mod through;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Source, System};
-use crate::config::{Config, Endpoint, Events, Protocol};
+use crate::config::{Batch, Config, Endpoint, Events, Protocol};
+use crate::export::Sink;
 use crate::export::console::ConsoleSink;
 use crate::export::otlp::{OtlpSink, metrics};
 use crate::export::resource::{Foreign, SharedResource};
@@ -101,6 +105,8 @@ pub fn monitor() -> Option<&'static Monitor> {
 /// Tells what else is known of this process: the attributes of another SDK's resource, or of a language runtime. From
 /// here on they are on everything that is sent; what the user said in variables wins over them.
 pub fn set_resource(foreign: Vec<(String, Value)>) {
+    #[cfg(feature = "sdk")]
+    let foreign = through::with_programs_own(foreign);
     let generation = process::generation();
     let before = leaked(KNOWN.load(Ordering::Acquire));
     let parents = before.and_then(|before| before.parents_in(generation));
@@ -176,7 +182,7 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
     }
     if let Some(endpoint) = &config.traces.otlp {
         let (batch, resource, stats) = shared();
-        sinks.spans.push(Box::new(OtlpSink::spans(endpoint.clone(), batch, resource, stats)));
+        sinks.spans.push(span_sink(endpoint.clone(), batch, resource, stats));
     }
     if config.events != Events::Span {
         if config.logs.console {
@@ -215,6 +221,15 @@ fn exporters(config: &Config) -> Exporters {
         attributes
     };
     Exporters { spans: of(config.traces.otlp.as_ref(), "span"), logs: of(config.logs.otlp.as_ref(), "log") }
+}
+
+/// The program's own exporter, if it has given us one, else the collector that the variables name.
+fn span_sink(endpoint: Endpoint, batch: Batch, resource: Arc<SharedResource>, stats: Arc<Stats>) -> Box<dyn Sink> {
+    #[cfg(feature = "sdk")]
+    if let Some(through) = through::chosen() {
+        return Box::new(crate::export::sdk::SdkSink::new(through, batch, stats));
+    }
+    Box::new(OtlpSink::spans(endpoint, batch, resource, stats))
 }
 
 #[cfg(all(test, jitspan_loom))]
