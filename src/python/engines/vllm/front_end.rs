@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::stalls::{GIVEN, KEY, Waited};
@@ -17,27 +16,31 @@ use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
+use crate::python::host::prepared::Prepared;
 use crate::python::live::otel_span::mapping;
 use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
 
 /// `ContextVar`: the trace headers of the HTTP request that this task serves.
-static HEADERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static HEADERS: Prepared<Py<PyAny>> = Prepared::new();
 
 thread_local! {
     /// What the request whose span is being made waited for.
     static WAITED: RefCell<Option<Waited>> = const { RefCell::new(None) };
 }
 
+/// Makes the variable. Called in each process of vLLM, before it serves.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    let default = PyDict::new(py);
+    default.set_item("default", py.None())?;
+    let class = py.import("contextvars")?.getattr("ContextVar")?;
+    HEADERS.set(py, class.call(("jitspan_vllm_headers",), Some(&default))?.unbind());
+    Ok(())
+}
+
 fn headers_variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-    let made = HEADERS.get_or_try_init(py, || {
-        let default = PyDict::new(py);
-        default.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        PyResult::Ok(class.call(("jitspan_vllm_headers",), Some(&default))?.unbind())
-    })?;
-    Ok(made.bind(py))
+    Ok(HEADERS.get(py)?.bind(py))
 }
 
 /// `_get_trace_headers(headers)`: where vLLM's own tracing is off it drops them, some releases here and some later.

@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use super::Reached::{Import, Object};
 use super::{Engine, Point};
 use crate::python::host::convert::{get, get_text};
+use crate::python::host::guard::guard;
 pub use worker::has_other_ranks;
 
 /// vLLM's points.
@@ -152,6 +153,7 @@ static POINTS: [Point; 14] = [
 pub fn register(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
     if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
+        guard(py, ENGINE.name, || front_end::prepare(py));
         ENGINE.stand(py);
     }
 }

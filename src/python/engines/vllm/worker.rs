@@ -93,7 +93,7 @@ pub fn execute_model(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Aft
     let Some(runner) = call.arg(0) else { return Ok(None) };
     let runner = runner.as_ptr() as usize;
     if let Some(left) = take_halfway(runner) {
-        left.scope.get().exit(py);
+        Scope::exit(left.scope.bind(py));
     }
     let Some(output) = call.arg(1).or_else(|| call.keyword("scheduler_output")) else { return Ok(None) };
     let dummy = call.keyword("dummy_run").or_else(|| call.arg(3));
@@ -110,7 +110,7 @@ pub fn execute_model(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Aft
     let scope = Scope::step(py, key::VLLM_EXECUTE_MODEL, Scheduled(tokens.clone().unbind()))?;
     let step = Running { scope, tokens: tokens.unbind() };
     Ok(Some(Box::new(move |py, outcome| {
-        step.scope.get().suspend(py);
+        Scope::suspend(step.scope.bind(py));
         // None: `sample_tokens` follows, and belongs to this step.
         if outcome.is_ok_and(|value| value.is_none()) {
             HALFWAY.lock().push((runner, step));
@@ -127,7 +127,7 @@ pub fn sample_tokens(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Aft
     let Some(step) = take_halfway(runner.as_ptr() as usize) else { return Ok(None) };
     Scope::resume(step.scope.bind(py))?;
     Ok(Some(Box::new(move |py, outcome| {
-        step.scope.get().suspend(py);
+        Scope::suspend(step.scope.bind(py));
         end(py, &step, outcome)?;
         Ok(None)
     })))
@@ -141,7 +141,7 @@ fn take_halfway(runner: usize) -> Option<Running> {
 
 fn end(py: Python<'_>, step: &Running, outcome: Outcome<'_, '_>) -> PyResult<()> {
     let stalled = step.scope.get().stalled();
-    step.scope.get().exit(py);
+    Scope::exit(step.scope.bind(py));
     let (Ok(output), Some(scope)) = (outcome, stalled) else { return Ok(()) };
     let requests: Vec<String> = step.tokens.bind(py).keys().extract()?;
     match stalls::of_step(&scope, &requests) {
@@ -182,30 +182,39 @@ fn send_later(output: &Bound<'_, PyAny>, stalls: String) -> PyResult<()> {
 /// Keeps the contexts of the step's new requests, and forgets the finished ones.
 fn remember_contexts(output: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = output.py();
-    let mut known = CONTEXTS.lock().take().unwrap_or_default();
-    // Taken out of the lock: reading what is foreign runs Python.
+    // Read first: reading what is foreign runs Python, and two runners may be at it.
     let read = guard(py, "vllm.contexts", || {
-        if !known.is_empty()
+        let mut gone = Vec::new();
+        if CONTEXTS.lock().as_ref().is_some_and(|known| !known.is_empty())
             && let Some(finished) = get(output, "finished_req_ids")
         {
             for request in finished.try_iter()? {
-                known.remove(&request?.extract::<String>()?);
+                gone.push(request?.extract::<String>()?);
             }
         }
+        let mut came = Vec::new();
         let new = output.getattr_opt(stalls::KEY)?;
         if let Some(new) = new.and_then(|new| new.cast_into::<PyDict>().ok()) {
             for (request, headers) in new.iter() {
-                if let Some(parent) = request_of(Some(&headers), Attributes::new()).parent
-                    && known.len() < CONTEXTS_KEPT
-                {
-                    known.insert(request.extract()?, parent);
+                if let Some(parent) = request_of(Some(&headers), Attributes::new()).parent {
+                    came.push((request.extract::<String>()?, parent));
                 }
             }
         }
-        Ok(())
+        Ok((gone, came))
     });
-    *CONTEXTS.lock() = Some(known);
-    read.map_or(Ok(()), Ok)
+    let Some((gone, came)) = read else { return Ok(()) };
+    let mut known = CONTEXTS.lock();
+    let known = known.get_or_insert_default();
+    for request in gone {
+        known.remove(&request);
+    }
+    for (request, parent) in came {
+        if known.len() < CONTEXTS_KEPT {
+            known.insert(request, parent);
+        }
+    }
+    Ok(())
 }
 
 /// `num_scheduled_tokens` of a step: request ids and their tokens.
@@ -220,10 +229,9 @@ impl Step for Scheduled {
                 attributes.int(name, rank);
             }
         }
-        let contexts = CONTEXTS.lock();
         let requests = self.0.bind(py).iter().filter_map(|(request, tokens)| {
             let id = request.extract::<String>().ok()?;
-            let parent = contexts.as_ref().and_then(|contexts| contexts.get(&id).cloned());
+            let parent = CONTEXTS.lock().as_ref().and_then(|contexts| contexts.get(&id).cloned());
             let mut attributes = Attributes::new();
             attributes.text(key::REQUEST_ID, external_id(&id));
             attributes.int(key::SCHEDULED_TOKENS, tokens.extract().unwrap_or(0));
