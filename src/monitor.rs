@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use crate::process::lock::Mutex;
@@ -319,8 +320,12 @@ impl Monitor {
 
     /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
     pub fn flush_with(&self, live: Option<&Live>, timeout: Duration) -> bool {
+        self.flush_beside(live.and_then(|live| live.flush(timeout)), timeout)
+    }
+
+    /// [`flush`](Self::flush), and then waits for the SDK of a live span that has been asked already.
+    pub fn flush_beside(&self, theirs: Option<Receiver<()>>, timeout: Duration) -> bool {
         let deadline = deadline(timeout);
-        let theirs = live.and_then(|live| live.flush(timeout));
         let flushed = self.flush(timeout);
         if let Some(theirs) = theirs {
             // An error means late, or that their thread has failed; neither is ours to report.

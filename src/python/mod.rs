@@ -48,7 +48,8 @@ pub mod jitspan {
 
     #[pymodule_init]
     fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
-        super::surface::scope::prepare(module.py())?;
-        super::surface::middleware::finish(module.py())
+        super::host::prepare(module.py())?;
+        super::patch::prepare(module.py())?;
+        super::surface::prepare(module.py(), module)
     }
 }

@@ -10,6 +10,7 @@ use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
 use crate::python::UnexpectedCompileError;
 use crate::python::engines;
+use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert;
 use crate::python::host::guard::{fault, guard};
 use crate::python::host::lifetime;
@@ -32,7 +33,7 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
 
 /// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
-    if let Ok(Some(scope)) = scope::current(py) {
+    if let Some(scope) = scope::current(py).or_none(py).flatten() {
         return Place::Scope(scope.get().core(py));
     }
     if let Some(step) = engines::step::current(py) {
@@ -63,7 +64,8 @@ pub fn leave(pending: &Arc<Pending>) {
     });
 }
 
-/// A stall has ended: records it, warns of it, and in error mode returns what to raise, its span flushed.
+/// A stall has ended: records it, warns of it, and in error mode returns what to raise, when the flush that is left to the
+/// text has been waited for.
 pub fn finish(
     py: Python<'_>,
     pending: &Pending,
@@ -83,9 +85,12 @@ pub fn finish(
     (Some(recorded), raise)
 }
 
-fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
+fn raise(py: Python<'_>, monitor: &'static Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
     let timeout = monitor.config().flush_timeout;
-    py.detach(|| monitor.flush_with(recorded.live.as_ref(), timeout));
+    let theirs = recorded.live.as_ref().and_then(|live| live.flush(timeout));
+    boundary::leave_wait(py, move || {
+        monitor.flush_beside(theirs, timeout);
+    });
     engines::wait_for_other_ranks(py);
     UnexpectedCompileError::new_err(error.message.clone())
 }
@@ -96,7 +101,7 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
         Kind::Compile | Kind::Autotune => {
             report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
         }
-        Kind::Load => report::debug(py, || crate::monitor::describe(&recorded.event, recorded.waiting)),
+        Kind::Load => report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting)),
     }
 }
 
@@ -106,8 +111,8 @@ pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
     let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
-    let message = error.value(py).str().map(|text| text.to_string_lossy().into_owned());
-    let message = message.unwrap_or_else(|_| format!("<{}>", convert::type_name(error.value(py))));
+    let message = error.value(py).str().or_none(py).map(|text| text.to_string_lossy().into_owned());
+    let message = message.unwrap_or_else(|| format!("<{}>", convert::type_name(error.value(py))));
     Failure { error_type, message: crate::model::attribute::bounded(&message, 2000).into_owned() }
 }
 

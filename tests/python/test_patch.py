@@ -1,4 +1,4 @@
-"""What stands in front of a foreign callable looks, binds and behaves like it, and leaves nothing behind.
+"""What wraps a foreign callable looks, binds and behaves like it, and leaves nothing behind.
 
 The foreign callable is `Compiler.compile` of a made-up CuTeDSL, written in every way a method can be written.
 """
@@ -93,7 +93,7 @@ class Compiler(_Base):
 """,
 }
 
-# Not callables but descriptors that make one at each access: nothing can stand in front, so nothing is done.
+# Not callables but descriptors that make one at each access: nothing can be wrapped, so nothing is done.
 COMPUTED = {
     "property": """
     @property
@@ -166,7 +166,7 @@ def test_what_is_computed_at_each_access_is_left_alone(scripts: Scripts, kind: s
     assert run(scripts, source, COMPUTED[kind]) == [True, True, 0, ["cutedsl.Compiler.compile"]]
 
 
-def test_it_looks_like_what_it_stands_in_front_of(scripts: Scripts) -> None:
+def test_it_looks_like_what_it_wraps(scripts: Scripts) -> None:
     source = """
 def facts():
     compile = Compiler.compile
@@ -205,7 +205,7 @@ print(json.dumps([inspect.iscoroutinefunction(Compiler.compile), asyncio.run(Com
     assert run(scripts, source, compile) == [True, "m"]
 
 
-def test_exceptions_and_their_tracebacks_are_the_callees(scripts: Scripts) -> None:
+def test_exceptions_are_the_callees_and_their_tracebacks_have_one_frame_of_ours(scripts: Scripts) -> None:
     source = """
 import traceback
 jitspan.activate()
@@ -213,11 +213,16 @@ try:
     Compiler().compile("m", "p")
 except ValueError as error:
     caught = error
-frames = [frame.name for frame in traceback.extract_tb(caught.__traceback__)]
+frames = [(frame.name, frame.filename == "<jitspan>") for frame in traceback.extract_tb(caught.__traceback__)]
 print(json.dumps([str(caught), repr(caught.__cause__), repr(caught.__context__), frames]))
 """
     compile = "    def compile(self, module, pipeline):\n        raise ValueError('no') from KeyError('why')\n"
-    assert run(scripts, source, compile) == ["no", "KeyError('why')", "None", ["<module>", "compile"]]
+    assert run(scripts, source, compile) == [
+        "no",
+        "KeyError('why')",
+        "None",
+        [["<module>", False], ["__call__", True], ["compile", False]],
+    ]
 
 
 def test_somebody_who_wraps_us_stays_and_we_fall_silent(scripts: Scripts) -> None:
@@ -244,7 +249,7 @@ print(json.dumps([counts, result, len(calls), Compiler.compile is theirs]))
     assert run(scripts, source) == [[1, 1, 1], "m", 3, True]
 
 
-def test_standing_again_and_again_does_not_pile_up(scripts: Scripts) -> None:
+def test_patching_again_and_again_does_not_pile_up(scripts: Scripts) -> None:
     source = """
 for _ in range(50):
     jitspan.activate()

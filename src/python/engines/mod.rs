@@ -14,6 +14,7 @@ use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use crate::python::arming;
+use crate::python::host::boundary;
 use crate::python::host::convert;
 use crate::python::host::convert::get_text;
 use crate::python::host::guard;
@@ -283,20 +284,37 @@ pub fn wait_for_other_ranks(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
     let Some(monitor) = crate::monitor() else { return };
     if vllm::has_other_ranks() && !ONCE.swap(true, Ordering::Relaxed) {
-        py.detach(|| std::thread::sleep(monitor.config().flush_timeout));
+        let timeout = monitor.config().flush_timeout;
+        boundary::leave_wait(py, move || std::thread::sleep(timeout));
     }
 }
 
 /// Entry point of the group `vllm.general_plugins`.
 #[pyfunction]
-pub fn _vllm_plugin(py: Python<'_>) {
-    vllm::register(py);
+pub fn _vllm_plugin(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "vllm",
+        || (),
+        || {
+            vllm::register(py);
+            Ok(())
+        },
+    )
 }
 
 /// Entry point of the group `sglang.srt.plugins`.
 #[pyfunction]
-pub fn _sglang_plugin(py: Python<'_>) {
-    sglang::register(py);
+pub fn _sglang_plugin(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "sglang",
+        || (),
+        || {
+            sglang::register(py);
+            Ok(())
+        },
+    )
 }
 
 /// For the contract test, and for `status()`: engine, point, how it is reached, its places, what became of it, where

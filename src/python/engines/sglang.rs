@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::Watched::Wrapped;
-use super::{Engine, Point, Reached, State, Watched};
+use super::{Engine, Point, Reached, State};
 use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
@@ -23,7 +23,7 @@ use crate::python::host::guard::guard;
 use crate::python::host::report;
 use crate::python::live::otel_span::{self, mapping};
 use crate::python::patch::late;
-use crate::python::patch::{After, Call};
+use crate::python::patch::{After, Call, Wrapper};
 use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::{Request, Scope as Core};
 use crate::semconv::engine as key;
@@ -80,49 +80,14 @@ fn hook(py: Python<'_>) -> PyResult<()> {
                 point.set(py, State::Missing(place));
                 continue;
             }
-            registry.call_method1("register", (&place, Py::new(py, Around { point })?, &around))?;
+            let Wrapped(watch) = point.watched else { continue };
+            // What the registry calls in the place of the function: `hook(original, *args, **kwargs)`.
+            let hook = Wrapper::around_given(py, point.name, watch)?;
+            registry.call_method1("register", (&place, hook, &around))?;
             point.set(py, State::Stands(place));
         }
     }
     Ok(())
-}
-
-/// What SGLang's registry calls in the place of one function: `hook(original, *args, **kwargs)`.
-#[pyclass(frozen, module = "jitspan", name = "SglangHook")]
-struct Around {
-    point: &'static Point,
-}
-
-#[pymethods]
-impl Around {
-    #[pyo3(signature = (original, *args, **kwargs))]
-    fn __call__(
-        &self,
-        original: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = original.py();
-        let after = match &self.point.watched {
-            Watched::Wrapped(watch) => guard(py, self.point.name, || watch(py, &Call { args, kwargs })).flatten(),
-            _ => None,
-        };
-        let result = original.call(args, kwargs);
-        if let Some(after) = after {
-            guard(py, self.point.name, || after(py, result.as_ref()));
-        }
-        result.map(Bound::unbind)
-    }
-
-    #[getter]
-    fn __name__(&self) -> &'static str {
-        self.point.name
-    }
-
-    #[getter]
-    fn __qualname__(&self) -> &'static str {
-        self.point.name
-    }
 }
 
 /// `Scheduler.run_event_loop()`: graphs are captured and kernels warm, and it never returns. SGLang arms its own watch
@@ -163,12 +128,13 @@ fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResu
     let scope = Scope::step(py, key::SGLANG_FORWARD, Batch { requests: requests.clone().unbind(), rank })?;
     let requests = requests.unbind();
     Ok(Some(Box::new(move |py, outcome| {
-        scope.get().suspend(py);
+        let scope = scope.bind(py);
+        Scope::suspend(scope);
         if let Some(core) = scope.get().made() {
             let failed = outcome.err().map(|error| error.to_string());
             guard(py, "sglang.trace_event", || tell(requests.bind(py), &core, failed.as_deref()));
         }
-        scope.get().exit(py);
+        Scope::exit(scope);
         Ok(None)
     })))
 }

@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
 use crate::model::attribute::{Attributes, Value, bounded};
+use crate::process::lock;
 use crate::propagation::{Format, HEADERS, Malformed, TRACESTATE, extract, parse};
+use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::guard::fault;
 
 /// Characters of one value, before the limits of the span.
@@ -67,7 +69,9 @@ pub fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
                 to.set(text(&key), value(&item));
             }
         }
-    } else if let Some(pairs) = mapping.cast::<PyMapping>().ok().and_then(|mapping| mapping.items().ok()) {
+    } else if let Some(pairs) =
+        mapping.cast::<PyMapping>().ok().and_then(|mapping| mapping.items().or_none(mapping.py()))
+    {
         for pair in pairs.iter() {
             if let Ok((key, item)) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
                 to.set(text(&key), value(&item));
@@ -117,11 +121,13 @@ pub fn type_name(any: &Bound<'_, PyAny>) -> String {
 
 /// An attribute of a foreign object. Missing or None: there is none. Raising otherwise: the same, and counted.
 pub fn get<'py>(any: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
+    lock::assert_none_held();
     readable(any.py(), any.getattr(name))
 }
 
 /// A key of a foreign mapping. No mapping, missing or None: there is none. Raising otherwise: the same, and counted.
 pub fn item<'py>(any: &Bound<'py, PyAny>, key: &str) -> Option<Bound<'py, PyAny>> {
+    lock::assert_none_held();
     readable(any.py(), any.get_item(key))
 }
 
@@ -132,7 +138,7 @@ fn readable<'py>(py: Python<'py>, read: PyResult<Bound<'py, PyAny>>) -> Option<B
             let absent = error.is_instance_of::<PyAttributeError>(py)
                 || error.is_instance_of::<PyLookupError>(py)
                 || error.is_instance_of::<PyTypeError>(py);
-            if !absent {
+            if !absent && let Some(error) = boundary::keep(py, error) {
                 fault(py, "read", &error.to_string());
             }
             None
@@ -148,6 +154,7 @@ pub fn get_text(any: &Bound<'_, PyAny>, name: &str) -> Option<String> {
 /// The span context in a carrier: HTTP headers as a mapping or as pairs (names in any case, text or bytes), in the
 /// formats that `OTEL_PROPAGATORS` names; or a `traceparent` text. Nothing there: Ok(None).
 pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed> {
+    let py = any.py();
     if any.is_none() {
         return Ok(None);
     }
@@ -155,14 +162,16 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
         return parse(&text(any), None).map(Some);
     }
     let items = match any.getattr("items") {
-        Ok(items) => items.call0().map_err(|_| Malformed)?,
-        Err(_) => any.clone(),
+        Ok(items) => items.call0().or_none(py).ok_or(Malformed)?,
+        Err(error) => {
+            boundary::keep(py, error);
+            any.clone()
+        }
     };
     let mut found: Vec<(&str, String)> = Vec::new();
-    for pair in items.try_iter().map_err(|_| Malformed)? {
-        let Ok((name, value)) = pair.and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()) else {
-            continue;
-        };
+    for pair in items.try_iter().or_none(py).ok_or(Malformed)? {
+        let pair = pair.and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>());
+        let Some((name, value)) = pair.or_none(py) else { continue };
         let name = text(&name).to_ascii_lowercase();
         if let Some(known) = HEADERS.into_iter().find(|known| *known == name) {
             found.push((known, text(&first(value))));

@@ -1,5 +1,6 @@
 //! What we say in the log: through Python's `logging`, logger `jitspan`, so that the user's handlers and levels hold.
-//! Each function may be called from anywhere: a handler that raises is swallowed, as `logging` itself would.
+//! Each function may be called from anywhere: a line is left to `boundary.py`, which writes it when the native has
+//! returned, for a handler may take its time.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::model::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
-use crate::python::host::fork_gate;
+use crate::python::host::boundary;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
 const WARNED: usize = 8192;
@@ -17,21 +18,7 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
-    // Not the guard: it would come here again.
-    let _ = logger(py).and_then(|logger| fork_gate::write(py, || logger.call_method1(level, ("%s", message))));
-}
-
-/// Logs what few read: the message is not even made for nobody.
-pub fn debug(py: Python<'_>, message: impl FnOnce() -> String) {
-    const DEBUG: i32 = 10;
-    let enabled = logger(py).and_then(|logger| logger.call_method1("isEnabledFor", (DEBUG,))?.is_truthy());
-    if enabled.unwrap_or(false) {
-        log(py, "debug", &message());
-    }
-}
-
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("logging")?.call_method1("getLogger", ("jitspan",))
+    boundary::leave_text(py, "write", (level, message).into_pyobject(py));
 }
 
 /// Says that a part of ours failed. The server goes on.

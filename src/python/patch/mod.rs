@@ -6,3 +6,12 @@ mod wrapper;
 
 pub use patches::Patches;
 pub use wrapper::{After, Call, Outcome, Wrapper};
+
+/// Compiles the texts. Called when the module is imported.
+///
+/// # Errors
+/// Python's own.
+pub fn prepare(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
+    wrapper::prepare(py)?;
+    late::prepare(py)
+}

@@ -6,16 +6,16 @@ use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::process::lock::Mutex;
 use crate::python::host::guard::guard;
-use crate::python::patch::wrapper::{Watch, Wrapper};
+use crate::python::patch::wrapper::{Hook, Watch, Wrapper};
 
 /// One patched attribute or item, and what was found there.
 struct Patch {
     owner: Owner,
     name: String,
     access: Access,
-    /// What was put there: the wrapper, or the `staticmethod`/`classmethod` that holds it.
+    /// What was put there: a value, the wrapper, or the `staticmethod`/`classmethod` that holds it.
     ours: Py<PyAny>,
-    wrapper: Option<Py<Wrapper>>,
+    hook: Option<Py<Hook>>,
     /// None: the owner had none of its own; it was inherited, or came from its class.
     found: Option<Py<PyAny>>,
 }
@@ -83,8 +83,7 @@ impl Patches {
         hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
-        let patched = own(owner, name).and_then(|own| own.cast_into::<Wrapper>().ok());
-        if patched.is_some_and(|patched| patched.get().is_of(hook_point)) {
+        if own(owner, name).is_some_and(|own| Wrapper::is_of(&own, hook_point)) {
             return Ok(true);
         }
         self.forget_gone(owner.py());
@@ -114,12 +113,12 @@ impl Patches {
         if !callable.is_callable() || callable.is_instance_of::<PyType>() {
             return Ok(false);
         }
-        let wrapper = Wrapper::attribute(&callable, hook_point, watch)?;
+        let (wrapper, hook) = Wrapper::attribute(&callable, hook_point, watch)?;
         let ours = match holder {
             Some(holder) => holder.call1((&wrapper,))?.unbind(),
-            None => wrapper.clone_ref(py).into_any(),
+            None => wrapper.unbind(),
         };
-        self.put(keep, owner, name, ours, Some(wrapper), found)?;
+        self.put(keep, owner, name, ours, Some(hook), found)?;
         Ok(true)
     }
 
@@ -140,10 +139,9 @@ impl Patches {
             return Ok(false);
         };
         let hook = watching(current).filter(|hook| !hook.is_none());
-        let wrapper = Wrapper::slot(owner.py(), hook.as_ref(), hook_point, watch)?;
-        let ours = wrapper.clone_ref(owner.py()).into_any();
+        let (wrapper, hook) = Wrapper::slot(owner.py(), hook.as_ref(), hook_point, watch)?;
         let keep = Owner::Kept(owner.clone().unbind());
-        self.put(keep, owner, name, ours, Some(wrapper), own(owner, name))?;
+        self.put(keep, owner, name, wrapper.unbind(), Some(hook), own(owner, name))?;
         self.asked(hook_point, true);
         Ok(true)
     }
@@ -170,7 +168,7 @@ impl Patches {
         mapping.set_item(key, &value)?;
         let (owner, name) = (Owner::Kept(mapping.clone().unbind()), key.to_owned());
         let ours = value.unbind();
-        let patch = Patch { owner, name, access: Access::Item, ours, wrapper: None, found };
+        let patch = Patch { owner, name, access: Access::Item, ours, hook: None, found };
         self.patched.lock().push(patch);
         Ok(())
     }
@@ -181,13 +179,13 @@ impl Patches {
         owner: &Bound<'_, PyAny>,
         name: &str,
         ours: Py<PyAny>,
-        wrapper: Option<Py<Wrapper>>,
+        hook: Option<Py<Hook>>,
         found: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         owner.setattr(name, &ours)?;
         let found = found.map(Bound::unbind);
         let (name, access) = (name.to_owned(), Access::Attribute);
-        self.patched.lock().push(Patch { owner: keep, name, access, ours, wrapper, found });
+        self.patched.lock().push(Patch { owner: keep, name, access, ours, hook, found });
         Ok(())
     }
 
@@ -221,8 +219,8 @@ impl Patches {
         let patches = std::mem::take(&mut *self.patched.lock());
         self.points.lock().clear();
         for patch in patches.iter().rev() {
-            if let Some(wrapper) = &patch.wrapper {
-                wrapper.get().retire();
+            if let Some(hook) = &patch.hook {
+                hook.get().retire();
             }
             guard(py, "patch.restore", || patch.restore(py));
         }
@@ -267,11 +265,11 @@ impl Patch {
 /// `found`, or what is behind it if it is one of ours that has been restored: nobody needs that one any more.
 fn watching(found: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     let mut found = found;
-    while let Ok(wrapper) = found.cast::<Wrapper>() {
-        if wrapper.get().is_active() {
+    while let Some(hook) = Wrapper::hook(&found) {
+        if hook.get().is_active() {
             break;
         }
-        found = wrapper.get().original(found.py())?;
+        found = hook.get().original(found.py())?;
     }
     Some(found)
 }

@@ -1,15 +1,20 @@
-//! What is put in the hook_point of a Python callable. It calls what was there with exactly what it was given, hands on its
-//! value or its exception, looks like it, binds like it, and is silent once it has been retired.
+//! What a Python callable is patched with. It calls what was there with exactly what it was given, hands on its value or
+//! its exception, looks like it, binds like it, and is silent once it has been retired.
+//!
+//! The class is Python text (`wrapper.py`), so that what was there never runs above a Rust frame of ours; here is what it
+//! calls before and after.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyAttributeError;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFunction, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFunction, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::python::host::guard::attempt;
+use crate::process::lock::Mutex;
+use crate::python::host::boundary::{self, Native};
+use crate::python::host::convert::get;
+use crate::python::host::text::Text;
 
 /// A call that is being watched.
 pub struct Call<'a, 'py> {
@@ -34,9 +39,9 @@ impl<'py> Call<'_, 'py> {
 /// What came of the call: its value, or its exception.
 pub type Outcome<'a, 'py> = Result<&'a Bound<'py, PyAny>, &'a PyErr>;
 
-/// Runs when the call has ended. Some: to be raised in the hook_point of its value (error mode); never given for a call
+/// Runs when the call has ended. Some: to be raised in the place of its value (error mode); never given for a call
 /// that raised itself.
-pub type After = Box<dyn for<'a, 'py> FnOnce(Python<'py>, Outcome<'a, 'py>) -> PyResult<Option<PyErr>>>;
+pub type After = Box<dyn for<'a, 'py> FnOnce(Python<'py>, Outcome<'a, 'py>) -> PyResult<Option<PyErr>> + Send>;
 
 /// Watches calls of one callable. An error from it is a fault of ours: it is counted, and the call goes on.
 pub trait Watch: Send + Sync {
@@ -53,54 +58,57 @@ where
     }
 }
 
-/// How an attribute of a class becomes a method.
+/// How an attribute of a class becomes a method; the numbers stand in `wrapper.py` too.
+#[derive(Clone, Copy)]
 enum Binding {
     /// Not at all: a hook in a slot, a built-in function, a callable object.
-    None,
+    None = 0,
     /// As a Python function does.
-    Function,
+    Function = 1,
     /// As its own `__get__` says. wrapt's wrappers tell whom they call the instance, and know it from there only.
-    Own,
+    Own = 2,
 }
 
-// Stands in front of a callable, or in a slot that may have been empty.
-// Not a doc comment: Python would take it for the `__doc__` of what we wrap.
-#[pyclass(frozen, module = "jitspan", name = "Wrapper", weakref)]
-pub struct Wrapper {
-    /// None: the slot was empty, and a call of it gives None.
-    original: Option<Py<PyAny>>,
-    binding: Binding,
-    watch: Box<dyn Watch>,
-    hook_point: &'static str,
-    active: AtomicBool,
+static TEXT: Text = Text::new(include_str!("wrapper.py"));
+
+/// Compiles the text. Called when the module is imported.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    let globals = PyDict::new(py);
+    globals.set_item("perform", boundary::TEXT.get(py, "perform")?)?;
+    // Made here, and not with the first event.
+    let _ = (py.get_type::<Hook>(), py.get_type::<Watched>());
+    TEXT.compile(py, &globals)
 }
+
+/// Makes wrappers, and knows them again.
+pub struct Wrapper;
 
 impl Wrapper {
-    /// Stands in front of a callable that the caller puts somewhere, and takes away, itself.
-    pub fn around(
-        callable: &Bound<'_, PyAny>,
+    /// Wraps a callable for a caller who patches, and restores, himself.
+    pub fn around<'py>(
+        callable: &Bound<'py, PyAny>,
         hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Wrapper>> {
-        Self::make(callable.py(), Some(callable), Binding::None, hook_point, watch)
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(Self::make(callable.py(), Some(callable), Binding::None, hook_point, watch)?.0)
     }
 
-    /// Stands in a slot, in front of what was in it.
-    pub fn slot(
-        py: Python<'_>,
-        hook: Option<&Bound<'_, PyAny>>,
+    /// Wraps what is in a slot, which may be nothing: a call of that gives None.
+    pub(super) fn slot<'py>(
+        py: Python<'py>,
+        hook: Option<&Bound<'py, PyAny>>,
         hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Wrapper>> {
+    ) -> PyResult<(Bound<'py, PyAny>, Py<Hook>)> {
         Self::make(py, hook, Binding::None, hook_point, watch)
     }
 
-    /// Stands in front of an attribute, and becomes a method where that would.
-    pub fn attribute(
-        callable: &Bound<'_, PyAny>,
+    /// Wraps an attribute. It becomes a method where that would.
+    pub(super) fn attribute<'py>(
+        callable: &Bound<'py, PyAny>,
         hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Wrapper>> {
+    ) -> PyResult<(Bound<'py, PyAny>, Py<Hook>)> {
         let binding = if callable.is_exact_instance_of::<PyFunction>() {
             Binding::Function
         } else if callable.get_type().hasattr("__get__")? {
@@ -111,18 +119,68 @@ impl Wrapper {
         Self::make(callable.py(), Some(callable), binding, hook_point, watch)
     }
 
-    fn make(
-        py: Python<'_>,
-        original: Option<&Bound<'_, PyAny>>,
+    /// What is called in the place of a function by somebody who gives the function too: `hook(original, ...)`. It has
+    /// the hook point's name.
+    pub fn around_given<'py>(
+        py: Python<'py>,
+        hook_point: &'static str,
+        watch: impl Watch + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        TEXT.get(py, "around_given")?.call1((Hook::new(py, None, hook_point, watch)?, hook_point))
+    }
+
+    fn make<'py>(
+        py: Python<'py>,
+        original: Option<&Bound<'py, PyAny>>,
         binding: Binding,
         hook_point: &'static str,
         watch: impl Watch + 'static,
-    ) -> PyResult<Py<Wrapper>> {
-        let original = original.map(|original| original.clone().unbind());
-        Py::new(py, Wrapper { original, binding, watch: Box::new(watch), hook_point, active: AtomicBool::new(true) })
+    ) -> PyResult<(Bound<'py, PyAny>, Py<Hook>)> {
+        let hook = Hook::new(py, original, hook_point, watch)?;
+        let wrapper = TEXT.get(py, "Wrapper")?.call1((&hook, binding as u8))?;
+        Ok((wrapper, hook.unbind()))
     }
 
-    /// Falls silent: from now on it only hands on.
+    /// Whether it is our wrapper of this hook point, and watches.
+    pub fn is_of(any: &Bound<'_, PyAny>, hook_point: &str) -> bool {
+        Self::hook(any).is_some_and(|hook| hook.get().hook_point == hook_point && hook.get().is_active())
+    }
+
+    /// The hook of a wrapper of ours. By its type: it says itself that it is something else.
+    pub fn hook<'py>(any: &Bound<'py, PyAny>) -> Option<Bound<'py, Hook>> {
+        let class = TEXT.get(any.py(), "Wrapper").ok()?;
+        if !any.get_type().is(&class) {
+            return None;
+        }
+        get(any, "_jitspan_hook")?.cast_into::<Hook>().ok()
+    }
+}
+
+/// What a wrapper does before and after.
+#[pyclass(frozen, module = "jitspan")]
+pub struct Hook {
+    /// None: the slot was empty.
+    #[pyo3(get)]
+    original: Option<Py<PyAny>>,
+    /// The wrapper's name where what it wraps has none.
+    #[pyo3(get)]
+    hook_point: &'static str,
+    watch: Box<dyn Watch>,
+    active: AtomicBool,
+}
+
+impl Hook {
+    fn new<'py>(
+        py: Python<'py>,
+        original: Option<&Bound<'py, PyAny>>,
+        hook_point: &'static str,
+        watch: impl Watch + 'static,
+    ) -> PyResult<Bound<'py, Hook>> {
+        let original = original.map(|original| original.clone().unbind());
+        Bound::new(py, Hook { original, hook_point, watch: Box::new(watch), active: AtomicBool::new(true) })
+    }
+
+    /// Falls silent: from now on the wrapper only hands on.
     pub fn retire(&self) {
         self.active.store(false, Ordering::Relaxed);
     }
@@ -132,151 +190,40 @@ impl Wrapper {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether it is the one of this hook point, and has not been retired.
-    pub fn is_of(&self, hook_point: &str) -> bool {
-        self.hook_point == hook_point && self.is_active()
-    }
-
     /// Where it was put.
     pub fn hook_point(&self) -> &'static str {
         self.hook_point
     }
 
-    /// What it wraps.
+    /// What is wrapped.
     pub fn original<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.original.as_ref().map(|original| original.bind(py).clone())
-    }
-
-    /// Calls, and watches it. An error of ours is none of the host's; but what is no `Exception` (Ctrl-C, a signal
-    /// handler's SystemExit) only reached the host while we ran, and goes on to it.
-    fn watched<'py>(
-        &self,
-        py: Python<'py>,
-        call: &Call<'_, 'py>,
-        run: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        if !self.is_active() {
-            return run().map(Bound::unbind);
-        }
-        let after = attempt(py, self.hook_point, || self.watch.before(py, call))?.flatten();
-        let result = run();
-        let Some(after) = after else { return result.map(Bound::unbind) };
-        let raise = attempt(py, self.hook_point, || after(py, result.as_ref()));
-        let value = result?;
-        match raise?.flatten() {
-            Some(raise) => Err(raise),
-            None => Ok(value.unbind()),
-        }
-    }
-
-    /// Type attributes, which Python would find on our class before it asks `__getattr__`.
-    fn of_original(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
-        let value = self.original(py).and_then(|original| original.getattr(name).ok());
-        Ok(value.map_or_else(|| py.None(), Bound::unbind))
-    }
-
-    fn original_or_error<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        self.original(py).ok_or_else(|| PyAttributeError::new_err(name.to_owned()))
     }
 }
 
 #[pymethods]
-impl Wrapper {
-    #[pyo3(signature = (*args, **kwargs))]
-    fn __call__<'py>(
+impl Hook {
+    /// The call begins. None: there is nothing to do when it has ended.
+    fn before(
         &self,
-        py: Python<'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        self.watched(py, &Call { args, kwargs }, || match &self.original {
-            Some(original) => original.bind(py).call(args, kwargs),
-            None => Ok(py.None().into_bound(py)),
-        })
-    }
-
-    fn __get__(
-        slf: Bound<'_, Self>,
-        instance: Option<Bound<'_, PyAny>>,
-        owner: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        static METHOD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let py = slf.py();
-        let (binding, original) = (&slf.get().binding, slf.get().original(py));
-        match (binding, instance, original) {
-            (Binding::Function, Some(instance), _) => {
-                Ok(METHOD.import(py, "types", "MethodType")?.call1((slf, instance))?.unbind())
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<Option<Py<Watched>>> {
+        if !self.is_active() {
+            return Ok(None);
+        }
+        let Some(native) = boundary::enter(py) else { return Ok(None) };
+        let call = Call { args, kwargs: (!kwargs.is_empty()).then_some(kwargs) };
+        let after = native.guard(self.hook_point, || self.watch.before(py, &call)).flatten();
+        let watched = match after.is_some() || native.leaves() {
+            true => {
+                let watched = Watched { hook_point: self.hook_point, after: Mutex::new(after) };
+                native.guard(self.hook_point, || Py::new(py, watched))
             }
-            (Binding::Own, instance, Some(original)) => {
-                let get = original.get_type().getattr("__get__")?;
-                let bound = get.call1((&original, &instance, owner))?;
-                if bound.is(&original) {
-                    return Ok(slf.into_any().unbind());
-                }
-                let instance = instance.map(Bound::unbind);
-                let bound = BoundWrapper { wrapper: slf.unbind(), bound: bound.unbind(), instance };
-                Ok(Py::new(py, bound)?.into_any())
-            }
-            _ => Ok(slf.into_any().unbind()),
-        }
-    }
-
-    fn __getattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
-        let original = self.original_or_error(py, &name.to_string_lossy())?;
-        original.getattr(name).map(Bound::unbind)
-    }
-
-    fn __setattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.original_or_error(py, &name.to_string_lossy())?.setattr(name, value)
-    }
-
-    fn __delattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        self.original_or_error(py, &name.to_string_lossy())?.delattr(name)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        match self.original(py) {
-            Some(original) => Ok(original.repr()?.to_string_lossy().into_owned()),
-            None => Ok(format!("<jitspan hook {}>", self.hook_point)),
-        }
-    }
-
-    /// Pickled by name where it can be found by name, as a function is; else as a call of what it wraps.
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let original = slf.get().original_or_error(py, "__reduce__")?;
-        if let Ok(name) = original.getattr("__qualname__")
-            && let Some(found) = by_name(&original, &name)
-            && found.is(slf)
-        {
-            return Ok(name);
-        }
-        let partial = py.import("functools")?.getattr("partial")?;
-        Ok((partial, (original,)).into_pyobject(py)?.into_any())
-    }
-
-    /// `isinstance(_, FunctionType)`, and with it `inspect.iscoroutinefunction`, must answer as before.
-    #[getter]
-    fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        match slf.get().original(slf.py()) {
-            Some(original) => original.getattr("__class__").map(Bound::unbind),
-            None => Ok(slf.get_type().into_any().unbind()),
-        }
-    }
-
-    #[getter]
-    fn __wrapped__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.original_or_error(py, "__wrapped__").map(Bound::unbind)
-    }
-
-    #[getter]
-    fn __doc__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.of_original(py, "__doc__")
-    }
-
-    #[getter]
-    fn __module__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.of_original(py, "__module__")
+            false => None,
+        };
+        native.finish(watched)
     }
 
     /// There is no `__clear__`: `original` is there before we are, so a cycle through us has another link to cut.
@@ -285,67 +232,47 @@ impl Wrapper {
     }
 }
 
-fn by_name<'py>(original: &Bound<'py, PyAny>, qualified: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let modules = original.py().import("sys").ok()?.getattr("modules").ok()?;
-    let module = modules.get_item(original.getattr("__module__").ok()?).ok()?;
-    let qualified = qualified.extract::<String>().ok()?;
-    qualified.split('.').try_fold(module, |owner, name| owner.getattr(name).ok())
-}
-
-// What `Wrapper` gives for an instance whose method binds in a way of its own.
-#[pyclass(frozen, module = "jitspan", weakref)]
-struct BoundWrapper {
-    wrapper: Py<Wrapper>,
-    bound: Py<PyAny>,
-    instance: Option<Py<PyAny>>,
+/// A call that has begun.
+#[pyclass(frozen, module = "jitspan")]
+pub struct Watched {
+    hook_point: &'static str,
+    after: Mutex<Option<After>>,
 }
 
 #[pymethods]
-impl BoundWrapper {
-    #[pyo3(signature = (*args, **kwargs))]
-    fn __call__<'py>(
-        &self,
-        py: Python<'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let run = || self.bound.bind(py).call(args, kwargs);
-        match &self.instance {
-            None => self.wrapper.get().watched(py, &Call { args, kwargs }, run),
-            Some(instance) => {
-                let own = std::iter::once(instance.bind(py).clone()).chain(args.iter());
-                let all = PyTuple::new(py, own.collect::<Vec<_>>())?;
-                self.wrapper.get().watched(py, &Call { args: &all, kwargs }, run)
-            }
+impl Watched {
+    /// The call has given a value. Not None: to be raised.
+    fn returned(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(native) = boundary::enter(py) else { return Ok(None) };
+        let raise = self.end(py, &native, Ok(value));
+        native.finish(raise.map(|raise| raise.into_value(py).into_any()))
+    }
+
+    /// The call has raised.
+    fn failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(native) = boundary::enter(py) else { return Ok(()) };
+        self.end(py, &native, Err(&PyErr::from_value(error)));
+        native.finish(())
+    }
+}
+
+impl Watched {
+    fn end(&self, py: Python<'_>, native: &Native<'_>, outcome: Outcome<'_, '_>) -> Option<PyErr> {
+        let after = self.after.lock().take()?;
+        native.guard(self.hook_point, || after(py, outcome)).flatten()
+    }
+}
+
+/// Ctrl-C came after we had begun and before the text could go on: the call is not made, and what was begun is ended.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.after.lock().is_none() {
+            return;
         }
-    }
-
-    fn __getattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
-        self.bound.bind(py).getattr(name).map(Bound::unbind)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.bound.bind(py).repr()?.to_string_lossy().into_owned())
-    }
-
-    #[getter]
-    fn __class__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.bound.bind(py).getattr("__class__").map(Bound::unbind)
-    }
-
-    #[getter]
-    fn __doc__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.bound.bind(py).getattr("__doc__").map(Bound::unbind)
-    }
-
-    #[getter]
-    fn __module__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.bound.bind(py).getattr("__module__").map(Bound::unbind)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.wrapper)?;
-        visit.call(&self.bound)?;
-        visit.call(&self.instance)
+        Python::try_attach(|py| {
+            let native = boundary::enter(py)?;
+            self.end(py, &native, Err(&PyKeyboardInterrupt::new_err("before the call")));
+            Some(())
+        });
     }
 }

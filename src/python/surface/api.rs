@@ -11,6 +11,8 @@ use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
 use crate::python::arming;
 use crate::python::hooks;
+use crate::python::host::boundary;
+use crate::python::host::gate;
 use crate::python::surface::status;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
@@ -26,7 +28,12 @@ use crate::python::surface::status;
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
-    arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string()))
+    boundary::native(
+        py,
+        "activate",
+        || (),
+        || arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string())),
+    )
 }
 
 /// Whether `activate()` has been called, and `deactivate()` not since.
@@ -37,11 +44,19 @@ pub fn is_active() -> bool {
 
 /// Puts back what was found in each hooked place; where somebody has chained onto us since, we fall silent.
 #[pyfunction]
-pub fn deactivate(py: Python<'_>) {
-    hooks::remove(py);
-    if let Some(monitor) = crate::monitor() {
-        monitor.arm(false);
-    }
+pub fn deactivate(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "deactivate",
+        || (),
+        || {
+            hooks::remove(py);
+            if let Some(monitor) = crate::monitor() {
+                monitor.arm(false);
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Waits until everything recorded so far has been sent, at most `timeout` seconds (default:
@@ -56,7 +71,7 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
     };
-    Ok(py.detach(|| monitor.flush(timeout)))
+    Ok(gate::outside(py, || monitor.flush(timeout)))
 }
 
 /// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.

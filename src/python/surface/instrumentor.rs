@@ -6,37 +6,58 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::config::{Arm, Settings};
 use crate::python::arming;
+use crate::python::host::boundary;
 use crate::python::host::guard::guard;
 use crate::python::host::report;
 
 /// Puts the hooks in place, and arms as `JITSPAN_ARM` says. Never raises: a program that asked for nothing must start.
 #[pyfunction]
-pub fn _start(py: Python<'_>) {
-    guard(py, "start", || {
-        match arming::prepare(py) {
-            Ok(false) => return Ok(()),
-            Ok(true) => {}
-            Err(error) => {
-                report::log(py, "error", &format!("jitspan stays switched off: {error}"));
-                return Ok(());
-            }
+pub fn _start(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "start",
+        || (),
+        || {
+            guard(py, "start", || start(py));
+            Ok(())
+        },
+    )
+}
+
+fn start(py: Python<'_>) -> PyResult<()> {
+    match arming::prepare(py) {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(error) => {
+            report::log(py, "error", &format!("jitspan stays switched off: {error}"));
+            return Ok(());
         }
-        match crate::monitor().map_or(Arm::Manual, |monitor| monitor.config().arm) {
-            Arm::Manual => {}
-            Arm::Now => _arm(py),
-            Arm::After(time) => {
-                let timer = py.import("threading")?.getattr("Timer")?;
-                let timer = timer.call1((time.as_secs_f64(), wrap_pyfunction!(_arm, py)?))?;
-                timer.setattr("daemon", true)?;
-                timer.call_method0("start")?;
-            }
+    }
+    match crate::monitor().map_or(Arm::Manual, |monitor| monitor.config().arm) {
+        Arm::Manual => {}
+        Arm::Now => arm(py),
+        Arm::After(time) => {
+            let arm = wrap_pyfunction!(_arm, py)?;
+            boundary::leave_text(py, "start_timer", (time.as_secs_f64(), arm).into_pyobject(py));
         }
-        Ok(())
-    });
+    }
+    Ok(())
 }
 
 #[pyfunction]
-fn _arm(py: Python<'_>) {
+fn _arm(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "arm",
+        || (),
+        || {
+            arm(py);
+            Ok(())
+        },
+    )
+}
+
+fn arm(py: Python<'_>) {
     if let Err(error) = arming::arm(py, &Settings::default()) {
         report::log(py, "error", &format!("not armed: {error}"));
     }
@@ -56,16 +77,16 @@ impl Instrumentor {
 
     /// Puts the hooks in place.
     #[pyo3(signature = (**options))]
-    fn instrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) {
+    fn instrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let _ = options;
-        _start(py);
+        _start(py)
     }
 
     /// As `deactivate()`.
     #[pyo3(signature = (**options))]
-    fn uninstrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) {
+    fn uninstrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let _ = options;
-        crate::python::surface::api::deactivate(py);
+        crate::python::surface::api::deactivate(py)
     }
 
     /// None: what is not installed is not watched.

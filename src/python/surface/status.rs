@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::config::{Config, Mode, Settings};
 use crate::python::engines::{self, ENGINES, Engine, Point};
 use crate::python::hooks::{self, RUNTIMES, Runtime, State};
+use crate::python::host::boundary;
 use crate::python::host::convert::{get, get_text};
 use crate::python::patch::late;
 
@@ -52,7 +53,11 @@ impl RuntimeStatus {
 /// Imports none of them. Of an engine each process has some places only: its front end has no worker.
 #[pyfunction]
 #[pyo3(signature = () -> "list[RuntimeStatus]")]
-pub fn status(py: Python<'_>) -> Vec<RuntimeStatus> {
+pub fn status(py: Python<'_>) -> PyResult<Vec<RuntimeStatus>> {
+    boundary::native(py, "status", Vec::new, || Ok(rows(py)))
+}
+
+fn rows(py: Python<'_>) -> Vec<RuntimeStatus> {
     hooks::catch_up(py);
     let engines = ENGINES.iter().filter_map(|engine| engine_row(py, engine));
     RUNTIMES.iter().map(|runtime| row(py, runtime)).chain(engines).collect()
@@ -60,7 +65,7 @@ pub fn status(py: Python<'_>) -> Vec<RuntimeStatus> {
 
 /// `jitspan doctor`: the rows for what is installed, and the configuration that the environment gives.
 pub fn doctor(py: Python<'_>, json: bool) -> PyResult<u8> {
-    let rows = status(py);
+    let rows = rows(py);
     let (settings, error) = match Config::from_environment(&Settings { mode: Mode::Warn, verbose: false }) {
         Ok(config) => (config.describe(), None),
         Err(error) => (Vec::new(), Some(error.to_string())),

@@ -9,6 +9,7 @@ use crate::config::{Mode, Settings};
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
 use crate::python::engines::{step, wait_for_other_ranks};
+use crate::python::host::boundary;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
@@ -90,7 +91,9 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let event = text("event").unwrap_or_default();
         let message = format!("{backend} {event} during inference: {name}");
         monitor.fail(&scope, &Failure { error_type: "RuntimeError".to_owned(), message });
-        py.detach(|| monitor.flush(monitor.config().flush_timeout));
+        boundary::leave_wait(py, move || {
+            monitor.flush(monitor.config().flush_timeout);
+        });
     }
     wait_for_other_ranks(py);
     Ok(None)

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::stalls::{GIVEN, KEY, Waited};
@@ -17,6 +16,7 @@ use crate::propagation::{TRACEPARENT, TRACESTATE};
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
+use crate::python::host::prepared::Prepared;
 use crate::python::live::otel_span::mapping;
 use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::surface::scope::request_of;
@@ -33,22 +33,24 @@ static ADDED: Variable = Variable::new("jitspan_vllm_headers_added");
 /// A `contextvars.ContextVar`, None by default.
 struct Variable {
     name: &'static str,
-    made: PyOnceLock<Py<PyAny>>,
+    made: Prepared<Py<PyAny>>,
 }
 
 impl Variable {
     const fn new(name: &'static str) -> Self {
-        Variable { name, made: PyOnceLock::new() }
+        Variable { name, made: Prepared::new() }
+    }
+
+    fn prepare(&'static self, py: Python<'_>) -> PyResult<()> {
+        let default = PyDict::new(py);
+        default.set_item("default", py.None())?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        self.made.set(py, class.call((self.name,), Some(&default))?.unbind());
+        Ok(())
     }
 
     fn of<'py>(&'py self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-        let made = self.made.get_or_try_init(py, || {
-            let default = PyDict::new(py);
-            default.set_item("default", py.None())?;
-            let class = py.import("contextvars")?.getattr("ContextVar")?;
-            PyResult::Ok(class.call((self.name,), Some(&default))?.unbind())
-        })?;
-        Ok(made.bind(py))
+        Ok(self.made.get(py)?.bind(py))
     }
 
     fn get<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -63,6 +65,12 @@ impl Variable {
 thread_local! {
     /// What the request whose span is being made waited for.
     static WAITED: RefCell<Option<Waited>> = const { RefCell::new(None) };
+}
+
+/// Makes the variables. Called in each process of vLLM, before it serves.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    CAME.prepare(py)?;
+    ADDED.prepare(py)
 }
 
 /// `_get_trace_headers(headers)`: where vLLM's own tracing is off it drops them, some releases here and some later.

@@ -31,6 +31,7 @@ use super::Reached::{Import, Object};
 use super::Watched::{Added, Frame, Wrapped};
 use super::{Engine, Point};
 use crate::python::host::convert::{get, get_text};
+use crate::python::host::guard::guard;
 pub use step::{STEPS, step};
 pub use worker::has_other_ranks;
 
@@ -197,6 +198,7 @@ static POINTS: [Point; 19] = [
 pub fn register(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
     if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
+        guard(py, ENGINE.name, || front_end::prepare(py));
         ENGINE.stand(py);
     }
 }

@@ -1,7 +1,6 @@
 //! CuTeDSL's objects in words. Every attribute is optional: what is missing, or raises, is left out.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use super::RUNTIME;
@@ -132,21 +131,19 @@ pub fn event(py: Python<'_>, subject: &Subject) -> (CompileEvent, Specialization
 
 /// Adds what holds for all events of this process and thread.
 pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
-    event.runtime_version = version(py);
+    event.runtime_version = VERSION.lock().clone();
     event.thread = here::thread(py);
 }
 
-/// `cutlass.__version__`, from 4.4 on; before, the version of the installed package.
-fn version(py: Python<'_>) -> Option<String> {
-    static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
-    VERSION
-        .get_or_init(py, || {
-            imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
-                let metadata = py.import("importlib.metadata").ok()?;
-                metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
-            })
-        })
-        .clone()
+static VERSION: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps `cutlass.__version__`, from 4.4 on; before, the version of the installed package.
+pub fn remember_version(py: Python<'_>) {
+    let version = imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
+        let metadata = py.import("importlib.metadata").ok()?;
+        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
+    });
+    *VERSION.lock() = version;
 }
 
 /// The name that vLLM's monitor gives: the function's, or the class's of a callable instance.

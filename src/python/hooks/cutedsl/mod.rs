@@ -44,6 +44,7 @@ fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<
     let compiler = modules.get_item("cutlass.base_dsl.compiler")?.getattr("Compiler")?;
     let dsl = modules.get_item("cutlass.base_dsl.dsl")?.getattr("BaseDSL")?;
     describe::learn(&dsl)?;
+    describe::remember_version(module.py());
     patches.wrap(&compiler, "compile", "cutedsl.Compiler.compile", trace::pipeline)?;
     patches.wrap(&dsl, "compile_and_cache", "cutedsl.compile_and_cache", trace::build)?;
     patches.wrap(&dsl, "post_compilation_cleanup", "cutedsl.post_compilation_cleanup", trace::clean_up)?;

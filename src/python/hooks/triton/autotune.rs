@@ -283,7 +283,7 @@ fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 /// Whether the listener will be called: the slot is ours. Where somebody has taken it since, we do without.
 fn listener_is_ours(py: Python<'_>) -> bool {
     let slot = imports::loaded(py, "triton.knobs").and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
-    slot.and_then(|slot| slot.cast_into::<Wrapper>().ok()).is_some_and(|slot| slot.get().is_of(LISTENER))
+    slot.is_some_and(|slot| Wrapper::is_of(&slot, LISTENER))
 }
 
 fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResult) -> CompileEvent {

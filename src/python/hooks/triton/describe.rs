@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::model::attribute::bounded;
 use crate::model::event::{CompileEvent, Detail, Kernel};
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
 use crate::python::host::imports;
 
-static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
+static VERSION: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keys of the hooks' `compile` that are no options.
 const NOT_OPTIONS: &[&str] =
@@ -23,12 +23,13 @@ const VALUE: usize = 200;
 
 /// Keeps `triton.__version__`.
 pub fn remember_version(triton: &Bound<'_, PyModule>) {
-    VERSION.get_or_init(triton.py(), || get_text(triton, "__version__"));
+    let version = get_text(triton, "__version__");
+    *VERSION.lock() = version;
 }
 
 /// The version's first two numbers.
-pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
-    let version = VERSION.get(py).cloned().flatten()?;
+pub fn version() -> Option<(u32, u32)> {
+    let version = VERSION.lock().clone()?;
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))
 }
@@ -109,7 +110,7 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     let code = get(&python, "__code__");
     Kernel {
         name: of_info("name")
-            .or_else(|| get_text(&python, if is_qualified(function.py()) { "__qualname__" } else { "__name__" }))
+            .or_else(|| get_text(&python, if is_qualified() { "__qualname__" } else { "__name__" }))
             .or_else(|| get_text(function, "__name__"))
             .or_else(|| get_text(function, "name"))
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
@@ -120,8 +121,8 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
 }
 
 /// Whether Triton's own hooks give the qualified name: from 3.4 on. A kernel must have one name everywhere.
-fn is_qualified(py: Python<'_>) -> bool {
-    version(py).is_none_or(|version| version >= (3, 4))
+fn is_qualified() -> bool {
+    version().is_none_or(|version| version >= (3, 4))
 }
 
 /// What tells one specialization of a kernel from another: its key.
@@ -131,7 +132,7 @@ pub fn specialization(call: &Bound<'_, PyDict>) -> String {
 
 /// Adds version, options, thread and, in verbose mode, everything else known.
 pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
-    event.runtime_version = VERSION.get(py).cloned().flatten();
+    event.runtime_version = VERSION.lock().clone();
     event.thread = here::thread(py);
     let payload = call.and_then(|call| item(call, "compile"));
     if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {

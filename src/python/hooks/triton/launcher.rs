@@ -30,7 +30,7 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 /// Stands in front of the launchers' constructors, in versions that build them.
 pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
     WATCHED.store(false, Ordering::Relaxed);
-    if describe::version(py).is_some_and(|version| version >= (3, 7)) {
+    if describe::version().is_some_and(|version| version >= (3, 7)) {
         return Ok(());
     }
     let mut builders = vec![py.import("triton.runtime.build")?.dict()];
@@ -55,7 +55,7 @@ pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
         // Up to 3.3 each driver has imported the name.
         if let Some(build) = item(globals.as_any(), "_build") {
             let ours = Wrapper::around(&build, "triton.build", builds)?;
-            patches.set_item(globals.as_any(), "_build", ours.into_bound(py).into_any())?;
+            patches.set_item(globals.as_any(), "_build", ours)?;
         }
     }
     Ok(())

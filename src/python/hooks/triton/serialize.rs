@@ -67,7 +67,7 @@ fn hook<'py>(frame: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 
 /// Also one of ours that has left meanwhile: another thread may be deactivating.
 fn is_ours_alone(hook: &Bound<'_, PyAny>) -> bool {
-    let Ok(ours) = hook.cast::<Wrapper>() else { return false };
+    let Some(ours) = Wrapper::hook(hook) else { return false };
     let ours = ours.get();
     [BEFORE, AFTER].contains(&ours.hook_point()) && ours.original(hook.py()).is_none()
 }
