@@ -20,14 +20,18 @@ enum When {
     Manual,
 }
 
+/// A year, s. `threading.Timer` takes some 292 of them and then fails in its own thread.
+const LATEST: f64 = 31_536_000.0;
+
 fn when(said: Option<&str>) -> Result<When, String> {
-    let wrong = |said: &str| format!("JITSPAN_ARM={said:?}: expected now, after=<seconds> or manual");
+    let wrong =
+        |said: &str| format!("JITSPAN_ARM={said:?}: expected now, after=<seconds> (at most {LATEST}) or manual");
     match said.map(str::trim) {
         None | Some("" | "manual") => Ok(When::Manual),
         Some("now") => Ok(When::Now),
         Some(said) => {
             let seconds = said.strip_prefix("after=").and_then(|seconds| seconds.parse::<f64>().ok());
-            let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+            let seconds = seconds.filter(|seconds| (0.0..=LATEST).contains(seconds));
             seconds.map(When::After).ok_or_else(|| wrong(said))
         }
     }
@@ -122,7 +126,7 @@ mod tests {
         assert_eq!(when(Some("")), Ok(When::Manual));
         assert_eq!(when(Some(" now ")), Ok(When::Now));
         assert_eq!(when(Some("after=2.5")), Ok(When::After(2.5)));
-        for wrong in ["after", "after=", "after=-1", "after=inf", "later"] {
+        for wrong in ["after", "after=", "after=-1", "after=inf", "after=nan", "after=1e10", "later"] {
             assert!(when(Some(wrong)).is_err_and(|message| message.contains(wrong)), "{wrong}");
         }
     }
