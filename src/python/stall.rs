@@ -32,7 +32,11 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
 /// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
     if let Ok(Some(scope)) = scope::current(py) {
-        return Place::Scope(scope.get().core(py));
+        let scope = scope.get().core(py);
+        // A batch of nobody: whoever else waits.
+        if !scope.is_empty() {
+            return Place::Scope(scope);
+        }
     }
     let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
     if let Place::Live(_) = python {
