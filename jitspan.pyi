@@ -193,7 +193,8 @@ def batch(carriers: Iterable[_Carrier | None], *, name: str = "inference", attri
 
     `carriers` is an iterable of what `request()` takes. `attributes` go on every span, the mappings in
     `request_attributes`, in the order of `carriers`, on the span of one request each.
-    Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
+    Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`: by the iterable's
+    `len()`, or, where it has none, by reading at most 10,000 more.
     """
 
 def bind(function: Callable[_P, _R]) -> Callable[_P, _R]:

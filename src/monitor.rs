@@ -157,6 +157,7 @@ impl Monitor {
         let (scope, live) = match parent {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
+                Place::Scope(scope) if scope.is_empty() => (Scope::orphan(started), None),
                 Place::Scope(scope) => (scope, None),
                 Place::Live(span) => {
                     let live = self.live.of(span, started);

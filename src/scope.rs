@@ -145,8 +145,13 @@ impl Scope {
     const OWN_SPANS: usize = 128;
 
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
-    pub fn new(mut options: ScopeOptions, limit: usize) -> Self {
-        let batch = options.requests.len();
+    pub fn new(options: ScopeOptions, limit: usize) -> Self {
+        Self::with_more(options, limit, 0)
+    }
+
+    /// As [`Scope::new`], for `more` requests than those of `options`, which were not even read.
+    pub fn with_more(mut options: ScopeOptions, limit: usize, more: usize) -> Self {
+        let batch = options.requests.len().saturating_add(more);
         options.requests.truncate(limit);
         let omitted = batch - options.requests.len();
         if batch > 1 {
@@ -195,6 +200,11 @@ impl Scope {
         let inner = Inner::new(options, self.0.served, self.0.omitted);
         inner.state.lock().counted = std::mem::replace(&mut self.0.state.lock().counted, true);
         Scope(Arc::new(inner))
+    }
+
+    /// Whether it has no requests at all: what compiles in it keeps nobody waiting.
+    pub fn is_empty(&self) -> bool {
+        self.0.options.requests.is_empty() && self.0.omitted == 0
     }
 
     /// Whether the stall itself is the span.

@@ -2,6 +2,8 @@
 
 mod arming;
 mod engines;
+#[expect(unsafe_code, reason = "a function that CPython calls, and that edits a structure of CPython's")]
+mod entry;
 pub mod hooks;
 mod host;
 mod live;
@@ -23,7 +25,8 @@ pyo3::create_exception!(
 /// After warm-up, call `activate()`. Put each request into `with request(headers): ...`. From then on a kernel that
 /// compiles while the request is served becomes a span event on the request's trace, exported over OTLP.
 /// Importing this module changes nothing.
-#[pymodule]
+// `submodule`: no `PyInit_jitspan` of PyO3's, but the one of `entry`.
+#[pymodule(submodule)]
 pub mod jitspan {
     #[pymodule_export]
     use super::UnexpectedCompileError;

@@ -34,7 +34,11 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
 /// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
     if let Some(scope) = scope::current(py).or_none(py).flatten() {
-        return Place::Scope(scope.get().core(py));
+        let scope = scope.get().core(py);
+        // A batch of nobody: whoever else waits.
+        if !scope.is_empty() {
+            return Place::Scope(scope);
+        }
     }
     if let Some(step) = engines::step::current(py) {
         return Place::Scope(step);

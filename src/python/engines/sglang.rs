@@ -18,6 +18,7 @@ use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
 use crate::python::arming;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::host::report;
@@ -148,6 +149,9 @@ fn rank(scheduler: &Bound<'_, PyAny>) -> Option<i64> {
     own?.extract().ok()
 }
 
+/// Requests of a batch that are looked at.
+const BATCH: usize = 16_384;
+
 struct Batch {
     requests: Py<PyAny>,
     rank: Option<i64>,
@@ -159,7 +163,7 @@ impl Step for Batch {
         if let Some(rank) = self.rank {
             attributes.int(key::RANK, rank);
         }
-        let requests = self.requests.bind(py).try_iter().into_iter().flatten().flatten().map(|request| {
+        let requests = each(self.requests.bind(py), BATCH).map(|request| {
             let mut attributes = Attributes::new();
             if let Some(id) = get_text(&request, "rid") {
                 attributes.text(key::REQUEST_ID, id);

@@ -1,6 +1,7 @@
 //! How we behave in somebody else's process: what we read of its objects, and what we keep from it.
 
 pub mod boundary;
+pub mod bounded;
 pub mod convert;
 pub mod gate;
 pub mod guard;

@@ -14,6 +14,7 @@ use crate::model::attribute::Attributes;
 use crate::model::event::UnixNanos;
 use crate::process;
 use crate::python::host::boundary::OrNone;
+use crate::python::host::bounded::each;
 use crate::python::host::convert;
 use crate::python::host::gate;
 use crate::python::host::prepared::{Prepared, names};
@@ -143,30 +144,35 @@ impl Scope {
     }
 
     fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
-        let (attributes, requests) = match &self.carriers {
-            Carriers::Step(step) => step.waiting(py),
-            _ => (convert::attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py)),
+        let limit = crate::monitor().map_or(128, |monitor| monitor.config().max_requests);
+        let (attributes, (requests, more)) = match &self.carriers {
+            Carriers::Step(step) => {
+                let (attributes, requests) = step.waiting(py);
+                (attributes, (requests, 0))
+            }
+            _ => (attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py, limit)),
         };
         let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started };
-        Core::new(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests))
+        Core::with_more(options, limit, more)
     }
 
-    fn requests(&self, py: Python<'_>) -> Vec<Request> {
+    /// The requests, at most `limit`, and how many there are beyond that.
+    fn requests(&self, py: Python<'_>, limit: usize) -> (Vec<Request>, usize) {
         match &self.carriers {
             Carriers::One(carrier) => {
-                vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())]
+                (vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())], 0)
             }
-            Carriers::Many { carriers, attributes } => {
-                let each = |any: &Py<PyAny>| -> Vec<Bound<'_, PyAny>> {
-                    let items = any.bind(py).try_iter().or_none(py);
-                    items.into_iter().flatten().filter_map(|item| item.or_none(py)).collect()
-                };
-                let own = attributes.as_ref().map(&each).unwrap_or_default();
-                let mut own = own.iter().map(|own| convert::attributes(Some(own)));
-                let carriers = each(carriers);
-                carriers.iter().map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default())).collect()
+            Carriers::Many { carriers, attributes: own } => {
+                let carriers = carriers.bind(py);
+                let mut own = own.as_ref().map(|own| each(own.bind(py), limit));
+                let mut own = || own.as_mut().and_then(Iterator::next).map(|own| attributes(Some(&own)));
+                let mut items = each(carriers, limit);
+                let requests: Vec<Request> =
+                    items.by_ref().map(|carrier| request_of(Some(&carrier), own().unwrap_or_default())).collect();
+                let more = items.rest(carriers, requests.len());
+                (requests, more)
             }
-            Carriers::Step(_) => Vec::new(),
+            Carriers::Step(_) => (Vec::new(), 0),
         }
     }
 
@@ -220,6 +226,12 @@ impl Scope {
     pub fn stalled(&self) -> Option<Core> {
         self.made().filter(Core::has_stalled)
     }
+}
+
+/// As many attributes as a span may have.
+fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
+    let count = crate::monitor().map_or(128, |monitor| monitor.config().limits.attributes);
+    convert::attributes(mapping, count)
 }
 
 fn close(made: Option<Made>) {
@@ -363,7 +375,8 @@ fn made(py: Python<'_>, carriers: Carriers, name: &str, attributes: Option<Py<Py
 ///
 /// `carriers` is an iterable of what `request()` takes. `attributes` go on every span, the mappings in
 /// `request_attributes`, in the order of `carriers`, on the span of one request each.
-/// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
+/// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`: by the iterable's
+/// `len()`, or, where it has none, by reading at most 10,000 more.
 #[pyfunction]
 #[pyo3(signature = (carriers: "Iterable[_Carrier | None]", *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None, request_attributes: "Iterable[Mapping[str, _Attribute]] | None" = None) -> "Scope")]
 pub fn batch(

@@ -8,6 +8,7 @@ use super::known::Specialization;
 use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;
@@ -20,6 +21,11 @@ pub const UNKNOWN: &str = "<unknown>";
 const ARGUMENT: usize = 200;
 /// Attributes of a callable instance that are shown.
 const ATTRIBUTES: usize = 16;
+
+/// Parameters of a function, and sizes of a tensor, that are looked at.
+const NAMES: usize = 1024;
+const SIZES: usize = 64;
+const SIZES_DEPTH: usize = 4;
 
 /// Parameters of `generate_mlir`, whose order differs: 4.2 to 4.4 have `kwargs` before `function_name`.
 static PARAMETERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -209,7 +215,7 @@ fn parameter_names(py: Python<'_>, subject: &Subject) -> Vec<String> {
     let of_signature = subject.signature.as_ref().and_then(|signature| {
         let signature = signature.bind(py);
         let names = match get(signature, "parameters") {
-            Some(parameters) => parameters.try_iter().ok()?.flatten().collect(),
+            Some(parameters) => each(&parameters, NAMES).collect(),
             None => get(signature, "args")?.cast_into::<PyList>().ok()?.iter().collect::<Vec<_>>(),
         };
         Some(names.iter().map(plain_text).collect())
@@ -253,9 +259,13 @@ fn of_type(value: &Bound<'_, PyAny>) -> String {
 
 /// Sizes by their text: a symbolic one has a name.
 fn sizes(of: &Bound<'_, PyAny>) -> String {
-    let Ok(items) = of.try_iter() else { return String::new() };
-    let texts = items.flatten().map(|size| match size.is_instance_of::<PyTuple>() {
-        true => sizes(&size),
+    sizes_within(of, 0)
+}
+
+fn sizes_within(of: &Bound<'_, PyAny>, depth: usize) -> String {
+    let texts = each(of, SIZES).map(|size| match size.is_instance_of::<PyTuple>() {
+        true if depth >= SIZES_DEPTH => "...".to_owned(),
+        true => sizes_within(&size, depth + 1),
         false => size.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
     });
     format!("({})", texts.collect::<Vec<_>>().join(", "))

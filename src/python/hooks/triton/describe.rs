@@ -21,6 +21,9 @@ const NOT_OPTIONS: &[&str] =
 /// Characters of one value. A constant may be a table.
 const VALUE: usize = 200;
 
+/// Members of all the tuples in one value.
+const ITEMS: usize = 256;
+
 /// Keeps `triton.__version__`.
 pub fn remember_version(triton: &Bound<'_, PyModule>) {
     let version = get_text(triton, "__version__");
@@ -57,16 +60,17 @@ pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
 /// A compile-time constant as text. Besides what is plain, Triton's own constants read well by attributes that are
 /// known to be plain; anything else is named by its type, because its `repr` may do anything.
 pub fn value(constant: &Bound<'_, PyAny>) -> String {
-    value_within(constant, 0)
+    let mut left = ITEMS;
+    value_within(constant, 0, &mut left)
 }
 
-fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
+fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> String {
     let class = constant.get_type();
     let of_triton = get_text(class.as_any(), "__module__").is_some_and(|module| module.starts_with("triton."));
     if of_triton && depth < 4 {
         let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
-            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1)),
+            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1, left)),
             "dtype" => get_text(constant, "name"),
             _ if constant.hasattr("arg_names").unwrap_or(false) => get_text(constant, "__name__"),
             _ => None,
@@ -77,8 +81,16 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
     }
     match constant.cast_exact::<PyTuple>() {
         Ok(tuple) if depth < 4 => {
-            let members = tuple.iter().take(32).map(|member| value_within(&member, depth + 1));
-            bounded(&format!("({})", members.collect::<Vec<_>>().join(", ")), VALUE).into_owned()
+            let mut members = Vec::new();
+            for member in tuple.iter().take(32) {
+                let Some(less) = left.checked_sub(1) else { break };
+                *left = less;
+                members.push(value_within(&member, depth + 1, left));
+            }
+            if members.len() < tuple.len() {
+                members.push("...".to_owned());
+            }
+            bounded(&format!("({})", members.join(", ")), VALUE).into_owned()
         }
         _ => bounded(&text(constant), VALUE).into_owned(),
     }
@@ -108,9 +120,15 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     let of_info = |name: &str| info.as_ref().and_then(|info| get_text(info, name));
     let python = get(function, "fn").unwrap_or_else(|| function.clone());
     let code = get(&python, "__code__");
+    let own = get_text(&python, "__name__");
+    // A generated kernel (`triton_kernels`) has been given a name, and its qualified one is still its template's:
+    // `define_kernel.<locals>._empty_fn`.
+    let is_own = |name: &String| own.as_ref().is_none_or(|own| name.rsplit('.').next().is_some_and(|last| last == own));
     Kernel {
         name: of_info("name")
-            .or_else(|| get_text(&python, if is_qualified() { "__qualname__" } else { "__name__" }))
+            .filter(is_own)
+            .or_else(|| get_text(&python, if is_qualified() { "__qualname__" } else { "__name__" }).filter(is_own))
+            .or_else(|| own.clone())
             .or_else(|| get_text(function, "__name__"))
             .or_else(|| get_text(function, "name"))
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),

@@ -17,6 +17,7 @@ mod compile;
 mod describe;
 mod frame;
 mod inductor;
+mod key;
 mod launcher;
 mod listener;
 mod manual;

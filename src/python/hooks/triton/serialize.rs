@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
 use crate::python::host::convert::{get, get_text};
+use crate::python::host::imports;
 use crate::python::patch::{Patches, Wrapper};
 
 /// Calls the function that is there, and asks us when it fails.
@@ -31,8 +32,8 @@ pub const AFTER: &str = "triton.jit_post_compile_hook";
 /// # Errors
 /// The module does not let itself be changed.
 pub fn install(py: Python<'_>, patches: &Patches) -> PyResult<bool> {
-    let functions = py.import("triton.runtime.jit")?;
-    let Some(original) = get(functions.as_any(), "serialize_specialization_data") else { return Ok(false) };
+    let Some(functions) = imports::loaded(py, "triton.runtime.jit") else { return Ok(false) };
+    let Some(original) = get(&functions, "serialize_specialization_data") else { return Ok(false) };
     let forgive = PyCFunction::new_closure(py, None, None, |arguments, _| -> Option<&'static str> {
         is_for_us_alone(arguments.get_item(0).ok()?).then_some(INSTEAD)
     })?;
@@ -42,7 +43,7 @@ pub fn install(py: Python<'_>, patches: &Patches) -> PyResult<bool> {
     let code = builtins.getattr("compile")?.call1((GUARD, "<jitspan>", "exec"))?;
     builtins.getattr("exec")?.call1((code, &namespace))?;
     let guarded = namespace.as_any().get_item("guard")?.call1((original, forgive))?;
-    patches.set(functions.as_any(), "serialize_specialization_data", guarded)
+    patches.set(&functions, "serialize_specialization_data", guarded)
 }
 
 /// Whether the hook that Triton is about to call is ours, with nobody's behind it. Called by anything else than
