@@ -78,7 +78,10 @@ const MEANINGS: &[(Environment<'_>, &str, &str, &str)] = &[
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
     (
-        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1/otlp/api")],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1/otlp/api"),
+        ],
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "http://t:1/otlp/api",
         "environment",

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod instrumentor;
 pub mod middleware;
+pub mod private_folder;
 pub mod run;
 pub mod scope;
 pub mod status;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use serde::Serialize;
 
+use crate::cli::doctor::DoctorArguments;
 use crate::config::{Config, Mode, Settings};
 use crate::python::engines::{self, ENGINES, Engine, Point};
 use crate::python::hooks::{self, RUNTIMES, Runtime, State};
@@ -59,7 +60,8 @@ pub fn status(py: Python<'_>) -> Vec<RuntimeStatus> {
 }
 
 /// `jitspan doctor`: the rows for what is installed, and the configuration that the environment gives.
-pub fn doctor(py: Python<'_>, json: bool) -> PyResult<u8> {
+pub fn doctor(py: Python<'_>, arguments: &DoctorArguments) -> PyResult<u8> {
+    let json = arguments.json;
     let rows = status(py);
     let (settings, error) = match Config::from_environment(&Settings { mode: Mode::Warn, verbose: false }) {
         Ok(config) => (config.describe(), None),
