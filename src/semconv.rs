@@ -7,6 +7,9 @@
 /// Instrumentation scope of everything we send.
 pub const SCOPE_NAME: &str = "jitspan";
 
+/// Span that `jitspan doctor` sends to see whether the collector takes it.
+pub const DOCTOR_SPAN: &str = "jitspan.doctor";
+
 /// Values of `jit.runtime`: what our own hooks watch. The metrics of each begin at 0.
 pub const RUNTIMES: &[&str] = &["triton", "cutedsl"];
 

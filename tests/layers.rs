@@ -113,6 +113,21 @@ fn every_setting_of_ours_stands_in_the_readmes_table() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// `Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", ...)`: what status() and doctor say.
+#[test]
+fn the_readme_names_the_same_releases_of_engines_as_the_tables() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    for (title, file) in [("vLLM", "vllm/mod.rs"), ("SGLang", "sglang.rs")] {
+        let code = code_of(&root.join("src/python/engines").join(file));
+        let row = code.split_once("Engine::new(").expect(file).1;
+        let [_, oldest, newest, ran] = [1, 3, 5, 7].map(|part| row.split('"').nth(part).unwrap());
+        for said in [format!("{title} {ran}"), format!("{title} {oldest} to {newest}")] {
+            assert!(readme.contains(&said), "README.md does not say {said:?}");
+        }
+    }
+}
+
 #[test]
 fn names_on_the_wire_stand_in_one_place() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -5,6 +5,8 @@ pub mod memory;
 pub mod otlp;
 pub mod resource;
 pub mod sinks;
+#[cfg(not(jitspan_loom))]
+pub mod trial;
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};

@@ -44,6 +44,12 @@ async fn a_small_message_that_unpacks_and_decodes_to_gigabytes_is_refused_at_onc
         let span = field(2, &[part << 3 | 2, 0].repeat(7 << 20));
         assert_eq!(viewer.post("/v1/traces", &[PROTOBUF], &field(1, &field(2, &span))).status, 413, "field {part}");
     }
+    // A million members of nothing.
+    let nothing = gzip(b"");
+    assert_eq!(viewer.post("/v1/traces", &[PROTOBUF, GZIP], &nothing.repeat(700_000)).status, 400);
+    let halves = [&stalled(7).encode_to_vec()[..10], &stalled(7).encode_to_vec()[10..]].map(gzip).concat();
+    assert_eq!(viewer.post("/v1/traces", &[PROTOBUF, GZIP], &halves).status, 200);
+    viewer.next_line();
     // Two thousand members that unpack to a mebibyte each.
     let member = gzip(&vec![0; 1 << 20]);
     assert_eq!(viewer.post("/v1/traces", &[PROTOBUF, GZIP], &member.repeat(2000)).status, 413);

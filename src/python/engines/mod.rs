@@ -23,8 +23,10 @@ use crate::python::patch::late;
 pub struct Engine {
     /// Its name, and the first word of its faults.
     pub name: &'static str,
-    /// The oldest and the newest release that our tests read.
+    /// The oldest and the newest release whose source our tests read, for the places that we stand at.
     pub tested: (&'static str, &'static str),
+    /// The release that our tests run.
+    pub ran: &'static str,
     /// The points it needs.
     pub points: &'static [Point],
     /// What stands.
@@ -32,8 +34,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
-        Engine { name, tested, points, standings: Standings::new() }
+    const fn new(
+        name: &'static str,
+        tested: (&'static str, &'static str),
+        ran: &'static str,
+        points: &'static [Point],
+    ) -> Self {
+        Engine { name, tested, ran, points, standings: Standings::new() }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
 use crate::python::arming;
 use crate::python::hooks;
-use crate::python::surface::status;
+use crate::python::surface::doctor;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -90,7 +90,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Err(exit_status) => return Ok(exit_status),
     };
     match command {
-        Command::Doctor(arguments) => status::doctor(py, &arguments),
+        Command::Doctor(arguments) => doctor::doctor(py, &arguments),
         Command::Run(arguments) => Ok(crate::python::surface::run::run(arguments)),
         // What is left needs no Python.
         command => without_interrupts(py, || py.detach(|| cli::run(command).unwrap_or(1))),

@@ -67,12 +67,24 @@ async fn read_frames(mut body: Incoming, budget: &Budget) -> Result<Held, Refusa
     Ok(held)
 }
 
-/// Unpacks gzip, with any number of members as RFC 1952 has it.
+/// Members of one gzip body. A sender has one, or one for each buffer; a million of nothing would take half a minute.
+const MAX_MEMBERS: usize = 1000;
+
+/// Unpacks gzip, of several members as RFC 1952 allows.
 ///
 /// # Errors
 /// [`Refusal::TooLarge`] or [`Refusal::Unreadable`].
 pub fn unzip(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
-    unpack("gzip", flate2::read::MultiGzDecoder::new(packed))
+    let (mut rest, mut unpacked) = (packed, Vec::new());
+    for _ in 0..MAX_MEMBERS {
+        let mut member = flate2::bufread::GzDecoder::new(rest);
+        unpack("gzip", &mut member, &mut unpacked)?;
+        rest = member.into_inner();
+        if rest.is_empty() {
+            return Ok(unpacked);
+        }
+    }
+    Err(Refusal::Unreadable(format!("it has more than {MAX_MEMBERS} gzip members")))
 }
 
 /// Unpacks Zstandard.
@@ -83,15 +95,16 @@ pub fn unzstd(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
     let mut decoder = zstd::Decoder::new(packed).map_err(|error| unreadable("zstd", &error))?;
     // The window is memory that the sender asks for: 8 MiB, as the format recommends to decoders.
     decoder.window_log_max(23).map_err(|error| unreadable("zstd", &error))?;
-    unpack("zstd", decoder)
+    let mut unpacked = Vec::new();
+    unpack("zstd", decoder, &mut unpacked)?;
+    Ok(unpacked)
 }
 
-fn unpack(name: &'static str, reader: impl Read) -> Result<Vec<u8>, Refusal> {
-    let mut unpacked = Vec::new();
+fn unpack(name: &'static str, reader: impl Read, unpacked: &mut Vec<u8>) -> Result<(), Refusal> {
     // One byte over the limit tells that there is more, without unpacking all of it.
-    let read = reader.take(MAX_MESSAGE_BYTES as u64 + 1).read_to_end(&mut unpacked);
-    read.map_err(|error| unreadable(name, &error))?;
-    if unpacked.len() > MAX_MESSAGE_BYTES { Err(Refusal::TooLarge) } else { Ok(unpacked) }
+    let room = (MAX_MESSAGE_BYTES + 1).saturating_sub(unpacked.len());
+    reader.take(room as u64).read_to_end(unpacked).map_err(|error| unreadable(name, &error))?;
+    if unpacked.len() > MAX_MESSAGE_BYTES { Err(Refusal::TooLarge) } else { Ok(()) }
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Refusal {

@@ -9,7 +9,7 @@ use super::Refusal;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Levels of messages in each other. A span's attribute is five deep; each list in a list adds two.
-const MAX_DEPTH: usize = 40;
+const MAX_DEPTH: usize = 64;
 
 /// What an object of OTLP in JSON takes, roughly: most are attributes and their values, few are spans.
 const JSON_OBJECT: usize = 320;
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_message_that_nests_too_deep_is_refused() {
-        assert_eq!(protobuf(Part::Traces, &nested(10)), Ok(()));
-        assert_eq!(protobuf(Part::Traces, &nested(30)), Err(Refusal::TooMuch));
+        assert_eq!(protobuf(Part::Traces, &nested(20)), Ok(()));
+        assert_eq!(protobuf(Part::Traces, &nested(40)), Err(Refusal::TooMuch));
     }
 
     #[test]
