@@ -10,10 +10,11 @@ Examples:
   jitspan doctor --offline             nothing is sent
   jitspan doctor --json | jq .problems
 
-What is sent is one span `jitspan.doctor`, to the address that the variables name, with the headers that they name.
+What is sent is one span `jitspan.doctor`, to where the variables send spans, with their headers.
 
-Exit status: 0 all is well, or only advice is given; 1 activate() would fail, or the collector did not take the span;
-2 called wrongly. The schema of --json is in docs/doctor.md.";
+Exit status: 0 there is no error, warnings at most; 1 there is an error: activate() would fail,
+the collector did not take the span, ...; 2 called wrongly.
+The schema of --json is in docs/doctor.md.";
 
 /// What the user said to `jitspan doctor`.
 #[derive(Args, Clone, Debug)]

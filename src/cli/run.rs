@@ -15,8 +15,8 @@ Examples:
 
 The program's own options come behind `--`, or behind its name.
 
-Exit status: that of the program; 127 there is no such program; 126 it cannot be started; 1 nothing was started;
-2 called wrongly.";
+Exit status: that of the program; 127 there is no such program; 126 it cannot be started;
+1 nothing was started; 2 called wrongly.";
 
 /// What the user said to `jitspan run`. The flags are vLLM's.
 #[derive(Args, Clone, Debug)]

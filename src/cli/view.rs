@@ -20,9 +20,11 @@ Examples:
   jitspan view --json | jq 'select(.duration_s > 1) | .spans[].name'
   jitspan view --all --settle 6                   every trace, each once
 
-Each port takes OTLP over gRPC and over HTTP. Ctrl-C prints what is pending and ends it; a second one ends it at once.
+Each port takes OTLP over gRPC and over HTTP.
+Ctrl-C prints what is pending and ends it; a second one ends it at once.
 
-Exit status: 0 ended by a signal, or its reader has gone; 1 it cannot listen or print; 2 called wrongly.";
+Exit status: 0 ended by a signal, or its reader has gone; 1 it cannot listen or print;
+2 called wrongly.";
 
 /// What the user said to `jitspan view`.
 #[derive(Args, Clone, Debug)]

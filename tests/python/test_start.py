@@ -147,7 +147,7 @@ def test_run_works_without_a_cache_that_can_be_used(environment, places, tmp_pat
         (["run", "--arm", "foo", "--", "true"], 2, "--arm"),
         (["run", "--jit-monitor-mode", "loud", "--", "true"], 2, "warn, error"),
         (["run"], 2, "COMMAND"),
-        (["run", "--port", "80", "serve"], 2, "-- --port"),
+        (["run", "--port", "80", "serve"], 2, "put `--` before the command"),
         (["veiw"], 2, "'view'"),
         (["completions", "tcsh"], 2, "bash, zsh, fish"),
         (["man", "veiw"], 2, "veiw"),

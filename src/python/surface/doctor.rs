@@ -129,12 +129,10 @@ pub fn doctor(py: Python<'_>, arguments: &DoctorArguments) -> PyResult<u8> {
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
         doctor_text::render(&report, arguments.color.resolve(&Shell::from_environment(), is_terminal))
     };
-    // Through Python's own stream, which may be another one than the process's.
-    let keywords = PyDict::new(py);
-    keywords.set_item("end", "")?;
-    keywords.set_item("flush", true)?;
-    py.import("builtins")?.getattr("print")?.call((text,), Some(&keywords))?;
-    Ok(u8::from(report.problems.iter().any(|problem| problem.level == Level::Error)))
+    // What Python has printed comes first. A reader who has gone is no reason for a traceback.
+    let _ = py.import("sys")?.getattr("stdout")?.call_method0("flush");
+    let printed = py.detach(|| cli::print(text.as_bytes()));
+    Ok(printed.max(u8::from(report.problems.iter().any(|problem| problem.level == Level::Error))))
 }
 
 fn examine(py: Python<'_>, offline: bool) -> PyResult<Report> {
@@ -343,7 +341,7 @@ fn of_trial(trial: &Trial) -> Option<Problem> {
     let failure = trial.failure.as_ref()?;
     let protocol = word(trial.protocol);
     Some(Problem::error(format!(
-        "no span reaches {} over {protocol}: {}. {}",
+        "no span reaches {} over {protocol}: {}; {}",
         trial.address, failure.detail, failure.advice
     )))
 }

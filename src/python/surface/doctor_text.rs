@@ -22,8 +22,12 @@ pub fn render(report: &Report, color: bool) -> String {
         };
         lines.push(if is_watched { row } else { palette.paint(role, row) });
         for (what, places) in [("hook points", &found.status.standing), ("not there", &found.status.missing)] {
-            if !places.is_empty() {
-                lines.push(palette.paint(Role::Aside, format!("  {what}: {}", places.join(", "))));
+            // One point can stand in several places.
+            let mut names: Vec<&str> = places.iter().map(String::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            if !names.is_empty() {
+                lines.push(palette.paint(Role::Aside, format!("  {what}: {}", names.join(", "))));
             }
         }
     }
