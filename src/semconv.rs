@@ -11,6 +11,9 @@ pub const SCOPE_NAME: &str = "jitspan";
 /// A name, not a place: nobody can own a host under `.invalid` (RFC 2606), so nothing that follows it reaches strangers.
 pub const SCHEMA_URL: &str = "https://jitspan.invalid/schemas/0.2.0";
 
+/// Span that `jitspan doctor` sends to see whether the collector takes it.
+pub const DOCTOR_SPAN: &str = "jitspan.doctor";
+
 /// Names of span events, of the compile's own spans, and of log-based events.
 pub mod event {
     /// A kernel was compiled, or failed to compile.

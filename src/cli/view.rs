@@ -13,8 +13,22 @@ const DEFAULT_WIDTH: usize = 100;
 
 const BYTES_PER_MIB: usize = 1024 * 1024;
 
+const EXAMPLES: &str = "\
+Examples:
+  jitspan view                                    what OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 is for
+  jitspan view --grpc-port 0 --http-port 0        where a Collector has the usual ports
+  jitspan view --json | jq 'select(.duration_s > 1) | .spans[].name'
+  jitspan view --all --settle 6                   every trace, each once
+
+Each port takes OTLP over gRPC and over HTTP.
+Ctrl-C prints what is pending and ends it; a second one ends it at once.
+
+Exit status: 0 ended by a signal, or its reader has gone; 1 it cannot listen or print;
+2 called wrongly.";
+
 /// What the user said to `jitspan view`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ViewArguments {
     /// Port for OTLP over gRPC; 0 lets the system choose
     #[arg(long, value_name = "PORT", default_value_t = 4317)]
@@ -40,7 +54,7 @@ pub struct ViewArguments {
     #[arg(long)]
     pub all: bool,
 
-    /// Use colors; auto: when the output is a terminal and NO_COLOR is not set
+    /// Use colors; auto: when the output is a terminal and NO_COLOR is not set, or when CLICOLOR_FORCE is
     #[arg(long, value_enum, default_value_t = When::Auto)]
     pub color: When,
 
@@ -75,15 +89,23 @@ pub enum When {
     Never,
 }
 
+impl When {
+    /// Whether to use them now.
+    #[must_use]
+    pub fn resolve(self, shell: &Shell, is_terminal: bool) -> bool {
+        match self {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => shell.colors(is_terminal),
+        }
+    }
+}
+
 impl ViewArguments {
     /// Fills in what the environment decides.
     #[must_use]
     pub fn resolve(self, shell: &Shell, is_terminal: bool) -> Options {
-        let color = match self.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => shell.colors(is_terminal),
-        };
+        let color = self.color.resolve(shell, is_terminal);
         let columns = || shell.columns.as_ref().and_then(|columns| parse_width(columns).ok());
         let width = self.width.or_else(columns).unwrap_or(DEFAULT_WIDTH);
         Options {

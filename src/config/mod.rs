@@ -30,6 +30,8 @@ pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 pub const OTLP_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 /// How spans travel.
 pub const OTLP_TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+/// `0` switches us off.
+pub const SWITCH: &str = "JITSPAN";
 /// What an unexpected compile does.
 pub const MODE: &str = "JITSPAN_MODE";
 /// Whether everything is told, every time.
@@ -215,6 +217,11 @@ impl Config {
             used: BTreeSet::new(),
             ignored: Vec::new(),
         }
+    }
+
+    /// What we run with where nothing is said at all.
+    pub fn defaults() -> Self {
+        Self::new(&Settings::default())
     }
 
     /// Resolves `settings` and the environment. Where we are switched off there is no error.

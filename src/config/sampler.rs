@@ -63,6 +63,11 @@ impl Sampler {
         (self.root == Root::Ratio).then_some(self.ratio)
     }
 
+    /// Whether it keeps no trace that begins here.
+    pub fn keeps_no_root(&self) -> bool {
+        self.ratio <= 0.0
+    }
+
     /// Whether a span with this parent is kept.
     pub fn keeps(&self, parent: Option<&SpanContext>, trace_id: TraceId) -> bool {
         match parent {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::otlp::{self, Draft};
 use super::read::{ConfigError, Said, UNLIMITED, Variables, seconds};
 use super::{
-    ARM, Arm, Compression, Config, Endpoint, Events, Exporters, MODE, Mode, Protocol, Signal, VERBOSE, redact,
+    ARM, Arm, Compression, Config, Endpoint, Events, Exporters, MODE, Mode, Protocol, SWITCH, Signal, VERBOSE, redact,
 };
 use crate::model::event::Kind;
 use crate::propagation::Format;
@@ -32,12 +32,12 @@ pub(super) struct EndpointSetting {
 /// The switches: read before everything else.
 pub(super) const SWITCHES: &[Setting] = &[
     Setting {
-        names: &["JITSPAN"],
+        names: &[SWITCH],
         read: |said, config| put(&mut config.disabled, said.flag()?.map(|on| !on)),
         show: |config| Shown::Flag(!config.disabled),
     },
     Setting {
-        names: &["OTEL_SDK_DISABLED", "JITSPAN"],
+        names: &["OTEL_SDK_DISABLED", SWITCH],
         read: |said, config| {
             config.disabled |= said.own().flag()?.unwrap_or(false);
             Ok(())

@@ -11,6 +11,8 @@ pub mod resource;
 pub mod sdk;
 pub mod sinks;
 mod thread;
+#[cfg(not(jitspan_loom))]
+pub mod trial;
 
 use std::time::{Duration, Instant};
 

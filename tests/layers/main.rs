@@ -78,13 +78,14 @@ fn the_environment_is_read_in_the_configuration_alone() {
         .filter(|path| !path.starts_with(source.join("config")) && !path.ends_with("model.rs"))
         .collect();
     let read = ["env::var", "var_os", "vars_os", "getenv", "\"environ\""];
-    // Triton's switch is set there for the time that we are active, as vLLM's monitor sets it; it is not read there.
-    let written = source.join("python/hooks/triton/mod.rs");
+    // Triton's switch is set there for the time that we are active, as vLLM's monitor sets it; and doctor gives a Python
+    // of its own what this one has. Neither reads it there.
+    let written = ["python/hooks/triton/mod.rs", "python/surface/doctor.rs"].map(|file| source.join(file));
     let reading: Vec<_> = outside
         .iter()
         .filter(|path| {
             let code = code_of(path);
-            read.iter().any(|word| code.contains(word) && !(**path == written && *word == "\"environ\""))
+            read.iter().any(|word| code.contains(word) && !(written.contains(path) && *word == "\"environ\""))
         })
         .collect();
     assert_eq!(reading, Vec::<&PathBuf>::new());
@@ -111,6 +112,21 @@ fn every_setting_of_ours_stands_in_the_readmes_table() {
     let ours = jitspan::config::variables().into_iter().filter(|name| name.starts_with("JITSPAN"));
     let missing: Vec<String> = ours.filter(|name| !written(name)).collect();
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// `Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", ...)`: what status() and doctor say.
+#[test]
+fn the_readme_names_the_same_releases_of_engines_as_the_tables() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    for (title, file) in [("vLLM", "vllm/mod.rs"), ("SGLang", "sglang.rs")] {
+        let code = code_of(&root.join("src/python/engines").join(file));
+        let row = code.split_once("Engine::new(").expect(file).1;
+        let [_, oldest, newest, ran] = [1, 3, 5, 7].map(|part| row.split('"').nth(part).unwrap());
+        for said in [format!("{title} {ran}"), format!("{title} {oldest} to {newest}")] {
+            assert!(readme.contains(&said), "README.md does not say {said:?}");
+        }
+    }
 }
 
 #[test]

@@ -27,8 +27,10 @@ use crate::python::patch::{After, Call, Patches};
 pub struct Engine {
     /// Its name, and the first word of its faults.
     pub name: &'static str,
-    /// The oldest and the newest release that our tests read.
+    /// The oldest and the newest release whose source our tests read, for the places that we stand at.
     pub tested: (&'static str, &'static str),
+    /// The release that our tests run.
+    pub ran: &'static str,
     /// The points it needs.
     pub points: &'static [Point],
     /// What stands.
@@ -36,8 +38,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
-        Engine { name, tested, points, patches: Patches::new() }
+    const fn new(
+        name: &'static str,
+        tested: (&'static str, &'static str),
+        ran: &'static str,
+        points: &'static [Point],
+    ) -> Self {
+        Engine { name, tested, ran, points, patches: Patches::new() }
     }
 }
 

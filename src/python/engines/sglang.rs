@@ -32,7 +32,7 @@ use crate::semconv::engine as key;
 const SCHEDULER: &str = "sglang.srt.managers.scheduler";
 
 /// SGLang's points.
-pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), &POINTS);
+pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), "0.5.23", &POINTS);
 
 static POINTS: [Point; 3] = [
     Point::new(

@@ -13,7 +13,7 @@ use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;
 use crate::python::host::gate;
-use crate::python::surface::status;
+use crate::python::surface::doctor;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -100,10 +100,29 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Some(arguments) => arguments,
         None => py.import("sys")?.getattr("argv")?.extract()?,
     };
-    match cli::parse(arguments) {
-        Ok(Command::View(arguments)) => Ok(py.detach(|| cli::view(arguments))),
-        Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
-        Ok(Command::Run(arguments)) => Ok(crate::python::surface::run::run(arguments)),
-        Err(exit_code) => Ok(exit_code),
+    let command = match cli::parse(arguments) {
+        Ok(command) => command,
+        Err(exit_status) => return Ok(exit_status),
+    };
+    match command {
+        Command::Doctor(arguments) => doctor::doctor(py, &arguments),
+        Command::Run(arguments) => Ok(crate::python::surface::run::run(arguments)),
+        // What is left needs no Python.
+        command => without_interrupts(py, || py.detach(|| cli::run(command).unwrap_or(1))),
     }
+}
+
+/// Runs what handles SIGINT itself. Python's handler would be called as well, and raise KeyboardInterrupt at the end of
+/// a program that has ended in order.
+fn without_interrupts<T>(py: Python<'_>, body: impl FnOnce() -> T) -> PyResult<T> {
+    let signal = py.import("signal")?;
+    let number = signal.getattr("SIGINT")?;
+    // None: nobody in Python set it. An error: this is not the main thread, where Python handles no signals.
+    let before = signal.call_method1("getsignal", (&number,))?;
+    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).is_ok();
+    let done = body();
+    if taken && !before.is_none() {
+        signal.call_method1("signal", (&number, before))?;
+    }
+    Ok(done)
 }

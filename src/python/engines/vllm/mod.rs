@@ -36,7 +36,7 @@ pub use step::{STEPS, step};
 pub use worker::has_other_ranks;
 
 /// vLLM's points.
-pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);
+pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", &POINTS);
 
 static POINTS: [Point; 19] = [
     Point::new(
