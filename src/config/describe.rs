@@ -25,6 +25,7 @@ impl Config {
         table.row("JITSPAN_EVENTS", events(self.events), &[]);
         table.row("JITSPAN_COMPILE_SPANS", self.compile_spans, &[]);
         table.row("JITSPAN_ERROR_ON", self.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(","), &[]);
+        table.row("JITSPAN_LOAD_THRESHOLD", format!("{} s", self.load_threshold.as_secs_f64()), &[]);
         table.row("JITSPAN_FLUSH_TIMEOUT", format!("{} s", self.flush_timeout.as_secs_f64()), &[]);
         table.row("JITSPAN_MAX_REQUESTS", self.max_requests, &[]);
         table.row(

@@ -117,6 +117,9 @@ pub struct Config {
     pub verbose: bool,
     /// What error mode raises on (`JITSPAN_ERROR_ON`).
     pub error_on: Vec<Kind>,
+    /// A load from a cache on disk that takes less is an event, but no stall, and never an error
+    /// (`JITSPAN_LOAD_THRESHOLD`).
+    pub load_threshold: Duration,
     /// Longest wait for the collector in error mode and at exit (`JITSPAN_FLUSH_TIMEOUT`).
     pub flush_timeout: Duration,
     /// A span for each compile (`JITSPAN_COMPILE_SPANS`).
@@ -165,6 +168,7 @@ impl Config {
             error_on: variables
                 .list("JITSPAN_ERROR_ON", "compile, autotune, load, or several with commas", kind)?
                 .unwrap_or_else(|| vec![Kind::Compile, Kind::Autotune]),
+            load_threshold: variables.seconds("JITSPAN_LOAD_THRESHOLD")?.unwrap_or(Duration::from_millis(50)),
             flush_timeout: variables.seconds("JITSPAN_FLUSH_TIMEOUT")?.unwrap_or(Duration::from_secs(2)),
             compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
             events: events(variables)?,

@@ -3,11 +3,13 @@
 
 use pyo3::prelude::*;
 
-use crate::config::{Config, ConfigError, Settings};
+use crate::config::{Config, ConfigError, Endpoint, Settings};
+use crate::python::engines;
 use crate::python::hooks;
 use crate::python::host::imports;
 use crate::python::host::lifetime;
 use crate::python::host::report;
+use crate::python::surface::status::{self, RuntimeStatus};
 use crate::semconv;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
@@ -46,6 +48,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let sending = if config.disabled { ", sending nothing" } else { "" };
     let (mode, verbose) = (config.mode.word(), config.verbose);
     let text = format!("Kernel JIT monitor activated (mode={mode}, verbose={verbose}{sending})");
+    let collector = config.traces.otlp.as_ref().filter(|_| !config.disabled).map(Endpoint::shown_uri);
     imports::prepare(py);
     // Before anything is sent: this also finds out who we are.
     lifetime::watch_exit(py);
@@ -56,8 +59,18 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     } else {
         hooks::install(py);
     }
-    report::log(py, "info", &text);
+    report::log(py, "info", &format!("{text}: {}", describe(py, collector.as_deref())));
     Ok(())
+}
+
+/// What an operator wants to read once: which version, where spans go, what is watched and what is not.
+fn describe(py: Python<'_>, collector: Option<&str>) -> String {
+    let mut parts = vec![format!("jitspan {}", env!("CARGO_PKG_VERSION"))];
+    parts.extend(engines::whose());
+    parts.extend(collector.map(|collector| format!("spans go to {collector}")));
+    let watched: Vec<String> = status::status(py).iter().filter_map(RuntimeStatus::in_short).collect();
+    parts.push(watched.join(", "));
+    parts.join("; ")
 }
 
 /// Whether a compile is unexpected now.

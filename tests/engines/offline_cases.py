@@ -28,11 +28,13 @@ class Logged(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.levels: list[str] = []
         logging.getLogger("jitspan").addHandler(self)
         logging.getLogger("jitspan").setLevel(logging.DEBUG)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+        self.levels.append(record.levelname)
 
 
 def row() -> dict[str, Any]:
@@ -184,6 +186,7 @@ def a_platform_that_arms_nothing(parents: dict[str, str]) -> dict[str, Any]:
 
 class Runner:
     compiles = False
+    state: tuple[Any, ...] = (None, None, None)
 
     def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None, dummy_run: bool = False) -> None:
         self.state = scheduler_output, intermediate_tensors, dummy_run
@@ -298,12 +301,16 @@ def a_dummy_run(parent: str) -> dict[str, Any]:
     return {"stats": jitspan.stats(), "kept": jitspan._vllm_kept()}
 
 
-def no_warm_up() -> dict[str, Any]:
+def no_warm_up(parent: str) -> dict[str, Any]:
+    """As with --enforce-eager; then a request."""
     logged = Logged()
     load_plugins()
     worker = wrapped(Worker(jit_warmup=False))
     returned = [worker.compile_or_warm_up_model(), worker.compile_or_warm_up_model()]
-    return {"armed": jitspan.is_active(), "returned": returned, "said": logged.lines}
+    worker.model_runner.compiles = True
+    worker.model_runner.execute_model(step(["a"], ["a"], [], {"a": {"traceparent": parent}}))
+    said = list(zip(logged.levels, logged.lines, strict=True))
+    return {"armed": jitspan.is_active(), "returned": returned, "said": said}
 
 
 def ten_thousand_requests(parent: str) -> dict[str, Any]:

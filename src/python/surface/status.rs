@@ -138,14 +138,20 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
     });
     let lost: Vec<_> =
         engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
+    let is_imported = late::imported(py, engine.name).is_some();
+    let (state, reason) = match standing.is_empty() {
+        false => ("hooked", (!lost.is_empty()).then(|| lost.join("; ")).or_else(|| (engine.note)())),
+        true if is_imported => ("not active", engine.why_not_called()),
+        true => ("not yet imported", (!lost.is_empty()).then(|| lost.join("; "))),
+    };
     Some(RuntimeStatus {
         runtime: engine.name,
         package: engine.name,
         untested: is_outside(&version, engine.tested),
         version: Some(version),
         tested: engine.tested,
-        state: if standing.is_empty() { "not yet imported" } else { "hooked" },
-        reason: (!lost.is_empty()).then(|| lost.join("; ")),
+        state,
+        reason,
         standing,
         missing,
         events: 0,
@@ -160,6 +166,22 @@ fn package_folder(py: Python<'_>, package: &str) -> Option<PathBuf> {
 }
 
 impl RuntimeStatus {
+    /// For the one line that is logged when it is armed. Engines say what they miss themselves.
+    pub fn in_short(&self) -> Option<String> {
+        let name = match &self.version {
+            Some(version) => format!("{} {version}", self.runtime),
+            None => self.runtime.to_owned(),
+        };
+        match self.state {
+            _ if ENGINES.iter().any(|engine| engine.name == self.runtime) => None,
+            "hooked" if self.missing.is_empty() => Some(format!("{name} is watched")),
+            "hooked" => Some(format!("{name} is watched but for {}", self.missing.join(", "))),
+            "absent" => Some(format!("{name} is absent")),
+            "not yet imported" => Some(format!("{name} is watched once it is imported")),
+            _ => Some(format!("{name} is not watched: {}", self.reason.as_deref().unwrap_or(self.state))),
+        }
+    }
+
     fn cells(&self) -> [String; 4] {
         let version = self.version.clone().unwrap_or_else(|| "-".to_owned());
         let untested = if self.untested { ", untested" } else { "" };
