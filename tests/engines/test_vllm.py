@@ -109,7 +109,7 @@ def test_logprobs_compile_late_and_are_shown(server: Server, receiver: Receiver)
 
 def test_without_a_traceparent_all_spans_share_a_trace_with_a_root(server: Server, receiver: Receiver) -> None:
     before = set(receiver.traces)
-    answer = server.ask(traceparent=False, temperature=0.8, top_p=0.9)
+    answer = server.ask(traceparent=None, temperature=0.8, top_p=0.9)
     assert answer.status == 200
 
     def ours() -> list[Span]:
@@ -219,7 +219,7 @@ def test_the_log_has_one_line_when_armed_and_one_for_each_compile_in_vllms_forma
     lines = [line for line in server.text().splitlines() if "jitspan" in line or "JIT compilation during" in line]
     (armed,) = [line for line in lines if "Kernel JIT monitor activated" in line]
     assert re.search(r"INFO \d\d-\d\d .* jitspan [\d.]+; rank 0 of 1; spans go to http://127.0.0.1:\d+", armed), armed
-    assert "triton 3.6.0 is watched" in armed
+    assert re.search(r"triton [\d.]+ is watched", armed), armed
     assert "cutedsl" in armed
     told = [
         line for line in lines if re.search(r"WARNING \d\d-\d\d .* \[rank 0; request cmpl-\S+ trace [0-9a-f]{32}", line)
