@@ -113,9 +113,9 @@ def requests_of_all_kinds(parents: dict[str, str]) -> dict[str, Any]:
     llm.llm_engine.reset_prefix_cache(reset_running_requests=True)
     answer["preempted"] = finish(llm)
 
-    by_ray(llm)
-    add(llm, "ray", parents["ray"], tokens=1, temperature=0.8, top_k=20)
-    answer["ray"] = finish(llm)
+    if by_ray(llm):
+        add(llm, "ray", parents["ray"], tokens=1, temperature=0.8, top_k=20)
+        answer["ray"] = finish(llm)
 
     add(llm, "last", parents["last"], tokens=1)  # brings the ids of those before it
     finish(llm)
@@ -137,18 +137,22 @@ def for_a_picture(tracing: str) -> None:
     finish(llm)
 
 
-def by_ray(llm: Any) -> None:
-    """From here on each step goes through vLLM's `RayWorkerWrapper.execute_model_ray`, pickled. Ray is not there."""
+def by_ray(llm: Any) -> bool:
+    """From here on each step goes through vLLM's `RayWorkerWrapper.execute_model_ray`, pickled. Ray is not there.
+
+    False: neither is that wrapper. Newer releases have no compiled graph."""
     names = ("ray", "ray.util", "ray.util.placement_group", "ray._private", "ray._private.state")
     sys.modules.update({name: types.ModuleType(name) for name in names})
     sys.modules["ray.util"].placement_group_table = None
     sys.modules["ray.util.placement_group"].PlacementGroup = None
     sys.modules["ray._private.state"].available_resources_per_node = None
     sys.modules.pop("vllm.v1.executor.ray_utils", None)
-    from vllm.v1.executor.ray_utils import RayWorkerWrapper
+    from vllm.v1.executor import ray_utils
 
+    if not hasattr(ray_utils, "RayWorkerWrapper"):
+        return False
     executor = llm.llm_engine.engine_core.engine_core.model_executor
-    wrapper = object.__new__(RayWorkerWrapper)
+    wrapper = object.__new__(ray_utils.RayWorkerWrapper)
     wrapper.__dict__.update(executor.driver_worker.__dict__, compiled_dag_cuda_device_set=True)
     waiting: list[bytes] = []
 
@@ -167,6 +171,7 @@ def by_ray(llm: Any) -> None:
         return done(output) if non_block else output
 
     executor.execute_model, executor.sample_tokens = execute_model, sample_tokens
+    return True
 
 
 def a_platform_that_arms_nothing(parents: dict[str, str]) -> dict[str, Any]:

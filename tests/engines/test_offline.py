@@ -224,6 +224,8 @@ def test_a_request_is_served_that_is_preempted_between_two_steps(fates: Fates) -
 
 
 def test_rays_compiled_graph_which_passes_the_worker_by_has_its_steps_too(fates: Fates) -> None:
+    if "ray" not in fates.answer:
+        pytest.skip("this release of vLLM has no compiled graph")
     assert list(fates.answer["ray"]) == ["ray"]
     assert [step["attributes"]["jit.kernels"] for step in fates.steps("ray")] == ["_topk_topp_kernel"]
 
