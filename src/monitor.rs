@@ -84,6 +84,8 @@ pub struct Monitor {
     sinks: Sinks,
     stats: Arc<Stats>,
     armed: AtomicBool,
+    /// Whether compiles are expected all the same.
+    lenient: AtomicBool,
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
     live: LiveScopes,
@@ -92,8 +94,8 @@ pub struct Monitor {
 impl Monitor {
     /// A monitor of its own, armed.
     pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
-        let (armed, sinks) = (AtomicBool::new(true), sinks.into());
-        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default() }
+        let (armed, lenient, sinks) = (AtomicBool::new(true), AtomicBool::new(false), sinks.into());
+        Monitor { config, source, sinks, stats, armed, lenient, open: Mutex::default(), live: LiveScopes::default() }
     }
 
     /// What it runs with.
@@ -146,6 +148,11 @@ impl Monitor {
         self.armed.store(armed, Ordering::Relaxed);
     }
 
+    /// From now on compiles are recorded as expected: neither warned of nor raised.
+    pub fn expect_compiles(&self) {
+        self.lenient.store(true, Ordering::Relaxed);
+    }
+
     /// The time now, on the wire's clock.
     pub fn now(&self) -> UnixNanos {
         self.source.now()
@@ -189,6 +196,8 @@ impl Monitor {
             event.started = pending.started;
         }
         self.stats.add(counter(event.kind), 1);
+        event.expected |= self.lenient.load(Ordering::Relaxed);
+        event.stalls = event.severity() != Kind::Load || event.duration >= self.config.load_threshold;
         let event = Arc::new(event);
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
@@ -204,8 +213,8 @@ impl Monitor {
             self.sinks.metrics.add_time(&event, event.duration);
         }
         let first = match &live {
-            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first,
-            None => stalled.first,
+            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first_stall,
+            None => stalled.first_stall,
         };
         if first && scope.waiting() > 0 {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
@@ -384,6 +393,8 @@ impl Monitor {
         let raises = self.config.mode == Mode::Error
             && self.config.error_on.contains(&event.severity())
             && !event.manual_warmup
+            && !event.expected
+            && event.stalls
             && event.failure.is_none();
         raises.then(|| UnexpectedCompile { message: describe(event, waiting) })
     }

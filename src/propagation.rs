@@ -16,6 +16,12 @@ pub const TRACESTATE: &str = "tracestate";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
+/// A context as a `traceparent`.
+pub fn traceparent(context: &SpanContext) -> String {
+    let flags = context.trace_flags().to_u8();
+    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+}
+
 /// Reads `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>) and, if given, `tracestate`.
 ///
 /// Versions above 00 are read as far as 00 goes, as the specification asks. A `tracestate` that cannot be read is

@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
 
-use crate::model::attribute::Attributes;
+use crate::model::attribute::{Attributes, Value, bounded};
 use crate::model::event::{CompileEvent, UnixNanos, nanos};
 use crate::model::limits::Limits;
 use crate::model::span::{Span, Status};
 use crate::model::summary::Summary;
-use crate::semconv::{attribute, event as name, span as key};
+use crate::semconv::{attribute, engine, event as name, span as key};
 
 /// One request in a scope.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +89,8 @@ struct State {
     /// Child spans of each request so far.
     own_spans: usize,
     summary: Summary,
+    /// Whether anything has been added, here or in the scope that it continues.
+    begun: bool,
     /// Whether its requests have been counted as stalled, here or in the scope that it continues.
     counted: bool,
     /// Whether a live span has been given the summary, and been marked as failed.
@@ -134,8 +136,10 @@ pub struct Stall<'a> {
 pub struct Stalled {
     /// Spans of its own, one for each request that is sampled.
     pub spans: Vec<Span>,
-    /// The scope's requests have not been counted as stalled yet.
+    /// Nothing has been added to the scope before.
     pub first: bool,
+    /// It is a stall, and the scope's requests have not been counted as stalled yet.
+    pub first_stall: bool,
     /// Events that do not fit any more because of it.
     pub dropped: u32,
 }
@@ -143,6 +147,9 @@ pub struct Stalled {
 impl Scope {
     /// Child spans of one request: as many as a span has events by default. A storm is told by its summary.
     const OWN_SPANS: usize = 128;
+
+    /// Requests that a line of a log names.
+    const NAMED: usize = 3;
 
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
     pub fn new(options: ScopeOptions, limit: usize) -> Self {
@@ -198,7 +205,11 @@ impl Scope {
     pub fn reopened(&self, started: UnixNanos) -> Self {
         let options = ScopeOptions { started, ..self.0.options.clone() };
         let inner = Inner::new(options, self.0.served, self.0.omitted);
-        inner.state.lock().counted = std::mem::replace(&mut self.0.state.lock().counted, true);
+        {
+            let (mut own, mut state) = (inner.state.lock(), self.0.state.lock());
+            own.begun = std::mem::replace(&mut state.begun, true);
+            own.counted = std::mem::replace(&mut state.counted, true);
+        }
         Scope(Arc::new(inner))
     }
 
@@ -252,7 +263,7 @@ impl Scope {
     pub(crate) fn count(&self, event: &CompileEvent) -> bool {
         let mut state = self.0.state.lock();
         state.summary.add(event);
-        !std::mem::replace(&mut state.counted, true)
+        event.stalls && !std::mem::replace(&mut state.counted, true)
     }
 
     /// Counts time that came after such a stall.
@@ -264,6 +275,31 @@ impl Scope {
     /// The stalls so far, as many as a span may have events.
     pub fn stalls(&self) -> Vec<Arc<CompileEvent>> {
         self.0.state.lock().events.clone()
+    }
+
+    /// For a line of a log: whose step it was, and the first of its requests with their traces.
+    pub fn whose(&self) -> String {
+        let text = |attributes: &Attributes, key: &str| match attributes.get(key) {
+            Some(Value::Text(text)) => Some(text.to_string()),
+            Some(Value::Int(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let options = &self.0.options;
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(text(&options.attributes, engine::RANK).map(|rank| format!("rank {rank}")));
+        let state = self.0.state.lock();
+        for (request, identity) in options.requests.iter().zip(&state.identities).take(Self::NAMED) {
+            let trace = format!("trace {}", identity.trace_id());
+            match text(&request.attributes, engine::REQUEST_ID) {
+                Some(id) => parts.push(format!("request {} {trace}", bounded(&id, 100))),
+                None => parts.push(trace),
+            }
+        }
+        let more = (options.requests.len() + self.0.omitted).saturating_sub(Self::NAMED);
+        if more > 0 {
+            parts.push(format!("{more} more"));
+        }
+        if parts.is_empty() { String::new() } else { format!(" [{}]", parts.join("; ")) }
     }
 
     /// How many requests are not sampled, so far as that is known.
@@ -293,12 +329,13 @@ impl Scope {
             return None;
         }
         self.identify(&mut state, identify);
-        let first = !std::mem::replace(&mut state.counted, true);
+        let first = !std::mem::replace(&mut state.begun, true);
+        let first_stall = stall.event.stalls && !std::mem::replace(&mut state.counted, true);
         state.summary.add(&stall.event);
         let dropped = state.dropped_events;
         self.keep(&mut state, &stall.event, limits);
         let dropped = state.dropped_events - dropped;
-        Some(Stalled { spans: self.own_spans(&mut state, stall, identify, limits), first, dropped })
+        Some(Stalled { spans: self.own_spans(&mut state, stall, identify, limits), first, first_stall, dropped })
     }
 
     /// Keeps an event, if there is room for it.
@@ -327,7 +364,7 @@ impl Scope {
         }
         let parents = stall.operation.parent.as_deref().map(|parent| self.span_ids(parent, state, identify));
         let mut attributes = stall.event.attributes();
-        attributes.bool(key::STALLED, true);
+        attributes.bool(key::STALLED, stall.event.stalls);
         limits.apply_to_span(&mut attributes);
         let identities = state.identities.iter().enumerate().filter(|(_, identity)| identity.is_sampled());
         identities
@@ -356,7 +393,9 @@ impl Scope {
             let longer = Arc::make_mut(known);
             longer.stages.push(crate::model::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
             longer.duration += by;
+            longer.stalls = true;
         }
+        state.summary.lengthened();
         let ended = event.ended();
         state.summary.stall(ended, ended.saturating_add(nanos(by)));
         let mut attributes = Attributes::new();

@@ -32,7 +32,8 @@ pub mod event {
 
 /// Attributes of the span of a request that waited. Each is one value, so that a search for equality finds it.
 pub mod span {
-    /// Bool: this span, or the request it belongs to, waited for a compile.
+    /// Bool: this span, or the request it belongs to, waited for a compile. False: for nothing but short loads from a
+    /// cache on disk.
     pub const STALLED: &str = "jit.stalled";
     /// Int: compiles this request waited for.
     pub const COMPILE_COUNT: &str = "jit.compile.count";
@@ -111,6 +112,8 @@ pub mod attribute {
     pub const STAGE_PREFIX: &str = "jit.stage.";
     /// Bool: asked for by a manual warm-up call, so no accident.
     pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
+    /// Bool: kernels compile as requests come, by the server's own choice (vLLM's `--enforce-eager`), so no accident.
+    pub const EXPECTED: &str = "jit.expected";
     /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
     pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
     /// String, verbose: parameter types.

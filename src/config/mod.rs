@@ -146,6 +146,9 @@ pub struct Config {
     pub verbose: bool,
     /// What error mode raises on (`JITSPAN_ERROR_ON`).
     pub error_on: Vec<Kind>,
+    /// A load from a cache on disk that takes less is an event, but no stall, and never an error
+    /// (`JITSPAN_LOAD_THRESHOLD`).
+    pub load_threshold: Duration,
     /// Longest wait for the collector in error mode and at exit (`JITSPAN_FLUSH_TIMEOUT`).
     pub flush_timeout: Duration,
     /// A span for each compile (`JITSPAN_COMPILE_SPANS`).
@@ -193,6 +196,7 @@ impl Config {
             verbose: settings.verbose,
             arm: Arm::Manual,
             error_on: vec![Kind::Compile, Kind::Autotune],
+            load_threshold: Duration::from_millis(50),
             flush_timeout: seconds(2),
             compile_spans: true,
             events: Events::Span,

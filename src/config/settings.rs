@@ -86,6 +86,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| Shown::text(config.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(",")),
     },
     Setting {
+        names: &["JITSPAN_LOAD_THRESHOLD"],
+        read: |said, config| put(&mut config.load_threshold, said.seconds(Duration::from_secs(3600))?),
+        show: |config| Shown::Seconds(config.load_threshold),
+    },
+    Setting {
         names: &["JITSPAN_FLUSH_TIMEOUT"],
         // Whoever waits longer than an hour for a collector waits for nothing.
         read: |said, config| put(&mut config.flush_timeout, said.seconds(Duration::from_secs(3600))?),

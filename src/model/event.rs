@@ -200,6 +200,10 @@ pub struct CompileEvent {
     pub manual_warmup: bool,
     /// The first compile of the process, which pays once for start-up costs of the runtime.
     pub first_in_process: bool,
+    /// Kernels compile as requests come, by the server's own choice: neither warned of nor raised.
+    pub expected: bool,
+    /// Whether it is long enough to be called a stall. Only a load from a cache on disk may not be.
+    pub stalls: bool,
     /// What failed, if it did.
     pub failure: Option<Failure>,
     /// The thread that waited: id of the operating system, and name.
@@ -228,6 +232,8 @@ impl CompileEvent {
             autotune: None,
             manual_warmup: false,
             first_in_process: false,
+            expected: false,
+            stalls: true,
             failure: None,
             thread: None,
             detail: None,
@@ -294,6 +300,9 @@ impl CompileEvent {
         }
         if self.first_in_process {
             show_at(key::FIRST_IN_PROCESS, Seen::Bool(true));
+        }
+        if self.expected {
+            show_at(key::EXPECTED, Seen::Bool(true));
         }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);

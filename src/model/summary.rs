@@ -12,6 +12,8 @@ pub struct Summary {
     compiles: i64,
     autotunes: i64,
     loads: i64,
+    /// Whether one of them was long enough.
+    stalled: bool,
     /// Disjoint and sorted: nested and parallel stalls must not count the same second twice.
     stalls: Vec<(UnixNanos, UnixNanos)>,
     /// Stalls already taken out of `stalls` to keep it short.
@@ -36,6 +38,7 @@ impl Summary {
             Kind::Autotune => self.autotunes += 1,
             Kind::Load => self.loads += 1,
         }
+        self.stalled |= event.stalls;
         self.longest = self.longest.max(event.duration);
         remember(&mut self.runtimes, &event.runtime);
         remember(&mut self.kernels, &event.kernel.name);
@@ -61,6 +64,11 @@ impl Summary {
         }
     }
 
+    /// What was counted as a short load turned out to be a stall.
+    pub fn lengthened(&mut self) {
+        self.stalled = true;
+    }
+
     /// How many compiles, autotunes and loads were counted.
     pub fn count(&self) -> i64 {
         self.compiles + self.autotunes + self.loads
@@ -74,7 +82,7 @@ impl Summary {
     /// As span attributes.
     pub fn attributes(&self) -> Attributes {
         let mut to = Attributes::with_capacity(16);
-        to.add(key::STALLED, true);
+        to.add(key::STALLED, self.stalled);
         to.add(key::COMPILE_COUNT, self.compiles);
         to.add(key::AUTOTUNE_COUNT, self.autotunes);
         to.add(key::LOAD_COUNT, self.loads);

@@ -4,8 +4,9 @@
 use pyo3::prelude::*;
 
 use crate::config::environment::Misspelt;
-use crate::config::{Config, ConfigError, Settings, misspelt};
+use crate::config::{Config, ConfigError, Endpoint, Settings, misspelt};
 use crate::process::lock::Mutex;
+use crate::python::engines;
 use crate::python::hooks;
 use crate::python::host::imports;
 use crate::python::host::lifetime;
@@ -49,6 +50,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let sending = if config.disabled { ", sending nothing" } else { "" };
     let (mode, verbose) = (config.mode.word(), config.verbose);
     let text = format!("Kernel JIT monitor activated (mode={mode}, verbose={verbose}{sending})");
+    let collector = config.traces.otlp.as_ref().filter(|_| !config.disabled).map(Endpoint::shown_uri);
     imports::prepare(py);
     // Before anything is sent: this also finds out who we are.
     lifetime::watch_exit(py);
@@ -59,8 +61,17 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     } else {
         hooks::install(py);
     }
-    report::log(py, "info", &text);
+    report::log(py, "info", &format!("{text}: {}", describe(py, collector.as_deref())));
     Ok(())
+}
+
+/// What an operator wants to read once: which version, where spans go, what is watched and what is not.
+fn describe(py: Python<'_>, collector: Option<&str>) -> String {
+    let mut parts = vec![format!("jitspan {}", env!("CARGO_PKG_VERSION"))];
+    parts.extend(engines::whose());
+    parts.extend(collector.map(|collector| format!("spans go to {collector}")));
+    parts.push(hooks::in_short(py));
+    parts.join("; ")
 }
 
 /// Whether a compile is unexpected now.

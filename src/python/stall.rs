@@ -103,7 +103,8 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
     let verbose = monitor.config().verbose;
     match recorded.event.severity() {
         Kind::Compile | Kind::Autotune => {
-            report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
+            let whose = recorded.scope.whose();
+            report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
         Kind::Load => report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting)),
     }

@@ -122,12 +122,23 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
-    def ask(self, *, traceparent: bool = True, path: str = "/v1/completions", flags: str = "01", **body: Any) -> Answer:
-        """Also a streamed one: its body is then the first piece, and all of it has been read."""
+    def ask(
+        self,
+        *,
+        traceparent: str | None = "traceparent",
+        path: str = "/v1/completions",
+        flags: str = "01",
+        **body: Any,
+    ) -> Answer:
+        """`traceparent`: the header it goes in, or `vllm_xargs`. A streamed answer is read to its end; its body is
+        the first piece."""
         trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+        context = f"00-{trace_id}-{span_id}-{flags}"
         headers = {"Content-Type": "application/json"}
-        if traceparent:
-            headers["traceparent"] = f"00-{trace_id}-{span_id}-{flags}"
+        if traceparent == "vllm_xargs":
+            body["vllm_xargs"] = {"traceparent": context}
+        elif traceparent:
+            headers[traceparent] = context
         if path != "/v1/embeddings":
             body = {"temperature": 0, "max_tokens": 3, "ignore_eos": True} | body
         body = {"model": self.model} | body

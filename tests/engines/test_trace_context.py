@@ -35,9 +35,15 @@ def steps_of(receiver: Receiver, answer: Answer, kernel: str) -> list[Span]:
     return steps
 
 
+def test_a_completion_by_beams_keeps_its_traceparent(server: Server, receiver: Receiver) -> None:
+    """Each beam is a request of vLLM's own making. The first request of all compiles for itself alone."""
+    answer = server.ask(use_beam_search=True, n=2, max_tokens=2)
+    steps_of(receiver, answer, "kernel_unified_attention")
+
+
 def test_a_streamed_completion_keeps_its_traceparent(server: Server, receiver: Receiver) -> None:
-    answer = server.ask(stream=True)
-    assert len(steps_of(receiver, answer, "kernel_unified_attention")) == 2
+    answer = server.ask(stream=True, logprobs=3)
+    steps_of(receiver, answer, "_topk_log_softmax_kernel")
 
 
 def test_a_streamed_chat_keeps_its_traceparent(server: Server, receiver: Receiver) -> None:
@@ -51,19 +57,14 @@ def test_one_that_is_not_streamed_keeps_it_as_well(server: Server, receiver: Rec
 
 def test_a_streamed_request_that_is_not_sampled_gets_nothing(server: Server, receiver: Receiver) -> None:
     before = set(receiver.traces)
-    answer = server.ask(stream=True, flags="00", logprobs=3)
+    # Several at once are the first batch.
+    answer = server.ask(stream=True, flags="00", n=3, temperature=0.8)
     assert answer.status == 200
     sampled = server.ask(stream=True, temperature=0.8, top_k=20)
     steps_of(receiver, sampled, "_topk_topp_kernel")
     time.sleep(1)
     # Neither in its own trace nor in one that nobody asked for; and it did compile.
     assert set(receiver.traces) - before == {sampled.trace_id}
-
-
-def test_a_completion_by_beams_keeps_its_traceparent(server: Server, receiver: Receiver) -> None:
-    """Each beam is a request of vLLM's own making, and two of them are the first batch here."""
-    answer = server.ask(use_beam_search=True, n=2, max_tokens=2)
-    steps_of(receiver, answer, "kernel_unified_attention")
 
 
 def test_several_choices_of_one_streamed_request_are_in_its_trace(server: Server, receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,7 @@ def test_logprobs_compile_late_and_are_shown(server: Server, receiver: Receiver)
 
 def test_without_a_traceparent_all_spans_share_a_trace_with_a_root(server: Server, receiver: Receiver) -> None:
     before = set(receiver.traces)
-    answer = server.ask(traceparent=False, temperature=0.8, top_p=0.9)
+    answer = server.ask(traceparent=None, temperature=0.8, top_p=0.9)
     assert answer.status == 200
 
     def ours() -> list[Span]:
@@ -190,7 +191,11 @@ def test_a_request_that_comes_while_another_one_compiles_has_waited_in_the_queue
 def test_several_choices_of_one_request_are_one_wait(server: Server, receiver: Receiver) -> None:
     """vLLM makes a request of each, and they run together."""
     answer = server.ask(n=5, max_tokens=2, temperature=0.8, top_p=0.9)
-    spans = finished(receiver, answer, 5)
+    assert answer.status == 200, answer.body
+    spans = receiver.wait_for(
+        answer.trace_id,
+        lambda spans: len(named(spans, "llm_request")) == 5 and bool(named(spans, "vllm.execute_model")),
+    )
     steps = named(spans, "vllm.execute_model")
     assert len({step["start_unix_nano"] for step in steps}) == len(steps)
     assert max(step["attributes"].get("jit.request.sequences", 1) for step in steps) > 1
@@ -206,6 +211,20 @@ def test_vllms_own_monitor_goes_on_logging(server: Server) -> None:
     assert "jit_monitor.py" in server.text()
     assert "Kernel JIT monitor activated" in server.text()
     assert "jitspan fault" not in server.text()
+
+
+def test_the_log_has_one_line_when_armed_and_one_for_each_compile_in_vllms_format(
+    server: Server, receiver: Receiver
+) -> None:
+    lines = [line for line in server.text().splitlines() if "jitspan" in line or "JIT compilation during" in line]
+    (armed,) = [line for line in lines if "Kernel JIT monitor activated" in line]
+    assert re.search(r"INFO \d\d-\d\d .* jitspan [\d.]+; rank 0 of 1; spans go to http://127.0.0.1:\d+", armed), armed
+    assert re.search(r"Triton [\d.]+ is watched", armed), armed
+    assert "cutedsl" in armed
+    told = [
+        line for line in lines if re.search(r"WARNING \d\d-\d\d .* \[rank 0; request cmpl-\S+ trace [0-9a-f]{32}", line)
+    ]
+    assert {line.split("trace ")[1][:32] for line in told} & set(receiver.traces)
 
 
 @pytest.mark.usefixtures("server")

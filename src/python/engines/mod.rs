@@ -33,6 +33,8 @@ pub struct Engine {
     pub ran: &'static str,
     /// The points it needs.
     pub points: &'static [Point],
+    /// What an operator should know of this server, if there is anything.
+    pub note: fn() -> Option<String>,
     /// What stands.
     patches: Patches,
 }
@@ -43,8 +45,9 @@ impl Engine {
         tested: (&'static str, &'static str),
         ran: &'static str,
         points: &'static [Point],
+        note: fn() -> Option<String>,
     ) -> Self {
-        Engine { name, tested, ran, points, patches: Patches::new() }
+        Engine { name, tested, ran, points, note, patches: Patches::new() }
     }
 }
 
@@ -246,6 +249,14 @@ impl Engine {
         }
     }
 
+    /// Why it is imported and has not called us, as far as that is known.
+    pub fn why_not_called(&self) -> Option<String> {
+        let variable = format!("{}_PLUGINS", self.name.to_ascii_uppercase());
+        let named = std::env::var(&variable).ok()?;
+        let is_named = named.split(',').any(|name| name.trim() == "jitspan");
+        (!is_named).then(|| format!("{variable}={named} leaves jitspan out"))
+    }
+
     /// The point of this name; the tables are short.
     fn point(&self, name: &str) -> Option<&'static Point> {
         self.points.iter().find(|point| point.name == name)
@@ -269,13 +280,29 @@ fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Boun
     Ok(classes.collect())
 }
 
-/// The environment, as an engine means it: vLLM has flags for what are variables elsewhere.
+/// The environment, as an engine means it: vLLM has flags for what are variables elsewhere, and a service without a name
+/// is called as its engine is.
 pub fn variable(name: &str) -> Option<String> {
-    vllm::variable(name).or_else(|| config::variable(name))
+    let said = vllm::variable(name).or_else(|| config::variable(name));
+    if name != "OTEL_SERVICE_NAME" || said.as_ref().is_some_and(|said| !said.trim().is_empty()) {
+        return said;
+    }
+    let is_named = config::variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|said| said.contains("service.name"));
+    SWITCHED_ON.lock().filter(|_| !is_named).map(str::to_owned)
+}
+
+/// The engine that has called us.
+static SWITCHED_ON: Mutex<Option<&'static str>> = Mutex::new(None);
+
+/// Which process of an engine this is, for the log.
+pub fn whose() -> Option<String> {
+    vllm::whose()
 }
 
 /// Prepares for an engine. False: we are switched off, or set up wrongly, which is said once and never stops a server.
-fn switched_on(py: Python<'_>, engine: &str) -> bool {
+fn switched_on(py: Python<'_>, engine: &'static str) -> bool {
+    report::speak_through(py, engine);
+    *SWITCHED_ON.lock() = Some(engine);
     let prepared = guard::guard(py, engine, || {
         Ok(arming::prepare(py).unwrap_or_else(|error| {
             report::log(py, "error", &format!("jitspan stays switched off: {error}"));

@@ -17,6 +17,7 @@ use super::{Engine, Point, Reached, State};
 use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
+use crate::propagation::traceparent;
 use crate::python::arming;
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text};
@@ -32,7 +33,7 @@ use crate::semconv::engine as key;
 const SCHEDULER: &str = "sglang.srt.managers.scheduler";
 
 /// SGLang's points.
-pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), "0.5.23", &POINTS);
+pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), "0.5.23", &POINTS, note);
 
 static POINTS: [Point; 3] = [
     Point::new(
@@ -57,6 +58,16 @@ static POINTS: [Point; 3] = [
         Wrapped(sample),
     ),
 ];
+
+/// Whether SGLang reads no trace context.
+static BLIND: AtomicBool = AtomicBool::new(false);
+
+fn note() -> Option<String> {
+    BLIND.load(Ordering::Relaxed).then(|| {
+        "SGLang runs without --enable-trace, and so reads no traceparent: a request's compiles are on a trace of their own"
+            .to_owned()
+    })
+}
 
 /// Called in every process of SGLang, before it serves.
 pub fn register(py: Python<'_>) {
@@ -93,11 +104,16 @@ fn hook(py: Python<'_>) -> PyResult<()> {
 
 /// `Scheduler.run_event_loop()`: graphs are captured and kernels warm, and it never returns. SGLang arms its own watch
 /// of late kernels here, and has one switch for an error mode.
-fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let settings =
         Settings { mode: if environment::sglang_crashes() { Mode::Error } else { Mode::Warn }, verbose: false };
     if let Err(error) = arming::arm(py, &settings) {
         report::log(py, "error", &format!("not armed: {error}"));
+    }
+    let said = call.arg(0).and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
+    if said.is_some_and(|traces| !traces.is_truthy().unwrap_or(true)) {
+        BLIND.store(true, Ordering::Relaxed);
+        report::log(py, "warning", &note().unwrap_or_default());
     }
     Ok(None)
 }
@@ -132,6 +148,7 @@ fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResu
         let scope = scope.bind(py);
         Scope::suspend(scope);
         if let Some(core) = scope.get().made() {
+            guard(py, "sglang.identity", || remember(requests.bind(py), &core));
             let failed = outcome.err().map(|error| error.to_string());
             guard(py, "sglang.trace_event", || tell(requests.bind(py), &core, failed.as_deref()));
         }
@@ -169,6 +186,7 @@ impl Step for Batch {
                 attributes.text(key::REQUEST_ID, id);
             }
             let parent = trace_context(&request).and_then(|context| parent(&context));
+            let parent = parent.or_else(|| crate::parse_traceparent(&get_text(&request, FIRST)?, None).ok());
             Request { parent, attributes }
         });
         (attributes, requests.collect())
@@ -177,6 +195,20 @@ impl Step for Batch {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.requests)
     }
+}
+
+/// On a request without a trace context: the span of its first step that stalled. The later ones are children of it, so
+/// that one request is in one trace.
+const FIRST: &str = "jitspan_first";
+
+fn remember(requests: &Bound<'_, PyAny>, core: &Core) -> PyResult<()> {
+    for (request, identity) in requests.try_iter()?.zip(core.identities()) {
+        let request = request?;
+        if trace_context(&request).is_none() && !request.hasattr(FIRST)? {
+            request.setattr(FIRST, traceparent(&identity))?;
+        }
+    }
+    Ok(())
 }
 
 /// The request's `TraceReqContext`, if SGLang traces.

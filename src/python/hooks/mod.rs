@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use crate::model::event::{CompileEvent, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::convert::get_text;
 use crate::python::host::guard;
 use crate::python::host::report;
 use crate::python::patch::Patches;
@@ -109,7 +110,25 @@ pub fn names() -> Vec<&'static str> {
     RUNTIMES.iter().map(|runtime| runtime.name).collect()
 }
 
+/// What is watched and what is not, on one line.
+pub fn in_short(py: Python<'_>) -> String {
+    RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect::<Vec<_>>().join(", ")
+}
+
 impl Runtime {
+    fn in_short(&self, py: Python<'_>) -> String {
+        let version = late::imported(py, self.package).and_then(|package| get_text(&package, "__version__"));
+        let name = version.map_or_else(|| self.title.to_owned(), |version| format!("{} {version}", self.title));
+        let points = self.patches.hook_points();
+        let missing: Vec<_> = points.iter().filter(|(_, patched)| !patched).map(|(point, _)| *point).collect();
+        match self.state() {
+            State::Hooked if missing.is_empty() => format!("{name} is watched"),
+            State::Hooked => format!("{name} is watched but for {}", missing.join(", ")),
+            State::Waiting => format!("{name} is watched once it is imported"),
+            State::Refused(reason) => format!("{name} is not watched: {reason}"),
+        }
+    }
+
     /// An event of it, of which only the kind and the kernel are known.
     pub fn event(&self, kind: Kind, kernel: Kernel) -> CompileEvent {
         let mut event = CompileEvent::new(kind, self.name, kernel);

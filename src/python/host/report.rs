@@ -27,12 +27,33 @@ pub fn fault(py: Python<'_>, place: &str, message: &str) {
     log(py, "warning", &text);
 }
 
-/// Warns of a compile: once for each kernel and specialization, every time in verbose mode.
-pub fn warn(py: Python<'_>, event: &CompileEvent, waiting: usize, specialization: &str, verbose: bool) {
-    if event.manual_warmup {
+/// What we say goes where an engine's own log does, in its format, unless somebody has set up a handler for us.
+pub fn speak_through(py: Python<'_>, engine: &str) {
+    // Not the guard: it would come here again.
+    let _ = py.import("logging").and_then(|logging| {
+        let logger = logging.call_method1("getLogger", ("jitspan",))?;
+        let theirs = logging.call_method1("getLogger", (engine,))?;
+        let has_handlers = |logger: &Bound<'_, PyAny>| logger.getattr("handlers")?.is_truthy();
+        let root = logging.call_method0("getLogger")?;
+        if has_handlers(&theirs)? && !has_handlers(&logger)? && !has_handlers(&root)? {
+            logger.setattr("parent", theirs)?;
+        }
+        Ok(())
+    });
+}
+
+/// Warns of a compile: once for each kernel and specialization, every time in verbose mode. `whose`: who waited.
+pub fn warn(
+    py: Python<'_>,
+    event: &CompileEvent,
+    (waiting, whose): (usize, &str),
+    specialization: &str,
+    verbose: bool,
+) {
+    if event.manual_warmup || event.expected {
         return;
     }
-    let text = describe(event, waiting);
+    let text = format!("{}{whose}", describe(event, waiting));
     if verbose {
         log(py, "warning", &format!("{text}{}", verbose_detail(event)));
         return;
@@ -54,13 +75,13 @@ pub fn forget() {
 fn verbose_detail(event: &CompileEvent) -> String {
     let none = Detail::default();
     let detail = event.detail.as_deref().unwrap_or(&none);
+    // Not the stack, which is 30 lines: it is on the event.
     let options = (!event.options.is_empty()).then(|| assignments(&event.options));
     let parts = [
         ("constexprs", &detail.constexprs),
         ("signature", &detail.signature),
         ("options", &options),
         ("key", &detail.key),
-        ("stack", &detail.stack),
     ];
     let known = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
     format!(" {}", known.collect::<Vec<_>>().join("; "))

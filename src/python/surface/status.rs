@@ -116,14 +116,20 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
     });
     let lost: Vec<_> =
         engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
+    let is_imported = late::imported(py, engine.name).is_some();
+    let (state, reason) = match standing.is_empty() {
+        false => ("hooked", (!lost.is_empty()).then(|| lost.join("; ")).or_else(|| (engine.note)())),
+        true if is_imported => ("not active", engine.why_not_called()),
+        true => ("not yet imported", (!lost.is_empty()).then(|| lost.join("; "))),
+    };
     Some(RuntimeStatus {
         runtime: engine.name,
         package: engine.name,
         untested: is_outside(&version, engine.tested),
         version: Some(version),
         tested: engine.tested,
-        state: if standing.is_empty() { "not yet imported" } else { "hooked" },
-        reason: (!lost.is_empty()).then(|| lost.join("; ")),
+        state,
+        reason,
         standing: standing.into_iter().map(str::to_owned).collect(),
         missing: missing.into_iter().map(str::to_owned).collect(),
         events: 0,

@@ -1,6 +1,5 @@
 //! When vLLM's warm-up is over, and what its own monitor then refuses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -41,13 +40,15 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let kernels = config.as_ref().and_then(|config| get(config, "kernel_config"));
         let warm_up = kernels.and_then(|kernels| get(&kernels, "enable_jit_warmup"));
         if warm_up.is_some_and(|flag| !flag.is_truthy().unwrap_or(true)) {
-            // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice.
-            static SAID: AtomicBool = AtomicBool::new(false);
-            if SAID.swap(true, Ordering::Relaxed) {
-                return Ok(None);
+            // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice: a
+            // trace says so, and nothing fails.
+            arm(py, &Settings { mode: Mode::Warn, verbose: false });
+            if let Some(monitor) = crate::monitor().filter(|_| arming::is_armed()) {
+                monitor.expect_compiles();
+                let text = "vLLM runs without its JIT warm-up (--enforce-eager), so kernels compile as requests come: \
+                            jitspan puts each on its requests' traces, with jit.expected, and warns of none";
+                report::log(py, "warning", text);
             }
-            let text = "not armed: vLLM runs with enable_jit_warmup=False, so kernels compile as requests come";
-            report::log(py, "info", text);
             return Ok(None);
         }
         let observability = config.as_ref().and_then(|config| get(config, "observability_config"));

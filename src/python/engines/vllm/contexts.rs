@@ -105,6 +105,24 @@ pub fn forget(requests: &[String]) {
     }
 }
 
+/// The trace context of a request, as vLLM's `Request` has it. vLLM's front end in Rust hands none on, but two things that
+/// a client or a gateway can put one into: `vllm_xargs` of the body, and the header `X-Request-Id`.
+pub fn of_request(request: &Bound<'_, PyAny>, id: &str) -> Option<SpanContext> {
+    let of = |carrier: Bound<'_, PyAny>| request_of(Some(&carrier), Attributes::new()).parent;
+    let headers = get(request, "trace_headers").and_then(of);
+    headers
+        .or_else(|| get(&get(request, "sampling_params")?, "extra_args").and_then(of))
+        .or_else(|| traceparent_in(external(id)).and_then(|text| crate::parse_traceparent(text, None).ok()))
+}
+
+/// `00-TRACE-SPAN-FLAGS` within a longer id.
+fn traceparent_in(id: &str) -> Option<&str> {
+    const LENGTH: usize = 55;
+    let dashes = |text: &str| [2, 35, 52].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+    let starts = id.match_indices("00-").map(|(at, _)| at);
+    starts.filter_map(|at| id.get(at..at + LENGTH)).find(|text| dashes(text))
+}
+
 /// What the front end got: it makes `3_ID` of it for the fourth of several choices.
 pub fn as_sent(id: &str) -> &str {
     match id.split_once('_') {

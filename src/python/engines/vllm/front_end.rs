@@ -12,7 +12,7 @@ use super::stalls::{GIVEN, KEY, Waited};
 use super::{ENDPOINT, remember_endpoint};
 use crate::model::attribute::Attributes;
 use crate::model::span::{Span, Status};
-use crate::propagation::{TRACEPARENT, TRACESTATE};
+use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
@@ -145,9 +145,7 @@ fn gives_contexts() -> bool {
 /// A trace context of its own for a request. Sampled or not as a root span of ours, and of vLLM's, would be.
 fn new_parent() -> String {
     let context = crate::monitor().map(|monitor| monitor.new_context());
-    let context = context.unwrap_or(SpanContext::NONE);
-    let flags = context.trace_flags().to_u8();
-    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+    traceparent(&context.unwrap_or(SpanContext::NONE))
 }
 
 /// `OutputProcessor.do_tracing(engine_core_output, req_state, iteration_stats)`: makes the request's span. What it

@@ -15,8 +15,6 @@ use crate::process::lock::Mutex;
 
 /// A file of this size is given up for a new one, and one of twice the size takes nothing more: then nobody reads.
 const BYTES: u64 = 8 << 20;
-/// Read at once.
-const CHUNK: usize = 256 << 10;
 
 /// The engine core's.
 static BOX: Mutex<Option<Mailbox>> = Mutex::new(None);
@@ -27,7 +25,14 @@ struct Mailbox {
     /// Of the process that made it: a forked child has one of its own.
     generation: u64,
     /// The newest last; of the one before it workers may know still.
-    files: Vec<(File, u64)>,
+    files: Vec<Unnamed>,
+}
+
+struct Unnamed {
+    file: File,
+    /// So much has been read.
+    read: u64,
+    address: String,
 }
 
 /// The address for this process's workers. None: the machine has no place for it.
@@ -38,24 +43,38 @@ pub fn address() -> Option<String> {
         *mailbox = Some(Mailbox { generation, files: Vec::new() });
     }
     let files = &mut mailbox.as_mut()?.files;
-    if files.last().is_none_or(|(_, read)| *read > BYTES) {
+    if files.last().is_none_or(|last| last.read > BYTES) {
         if files.len() > 1 {
             files.remove(0);
         }
-        files.push((unnamed()?, 0));
+        files.push(Unnamed::new()?);
     }
-    let (file, _) = files.last()?;
-    let known = file.metadata().ok()?;
-    Some(format!("{}:{}:{}:{}", std::process::id(), file.as_raw_fd(), known.dev(), known.ino()))
+    files.last().map(|last| last.address.clone())
 }
 
-fn unnamed() -> Option<File> {
-    let folders = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
-    folders.iter().find_map(|folder| {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
-        options.open(folder).ok()
-    })
+impl Unnamed {
+    fn new() -> Option<Self> {
+        let folders = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+        let file = folders.iter().find_map(|folder| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
+            options.open(folder).ok()
+        })?;
+        let known = file.metadata().ok()?;
+        let address = format!("{}:{}:{}:{}", std::process::id(), file.as_raw_fd(), known.dev(), known.ino());
+        Some(Unnamed { file, read: 0, address })
+    }
+
+    /// What is whole of the lines that came since.
+    fn unread(&mut self) -> Vec<u8> {
+        let length = self.file.metadata().map_or(0, |known| known.len()).saturating_sub(self.read);
+        let mut bytes = vec![0; usize::try_from(length.min(2 * BYTES)).unwrap_or(0)];
+        let got = if bytes.is_empty() { 0 } else { self.file.read_at(&mut bytes, self.read).unwrap_or(0) };
+        let whole = bytes.iter().take(got).rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        bytes.truncate(whole);
+        self.read += whole as u64;
+        bytes
+    }
 }
 
 /// What has been sent since.
@@ -65,30 +84,12 @@ pub fn receive() -> Vec<Sent> {
         return Vec::new();
     };
     let mut sent = Vec::new();
-    for (file, read) in &mut mailbox.files {
-        for line in unread(file, read).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for file in &mut mailbox.files {
+        for line in file.unread().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             sent.extend(std::str::from_utf8(line).ok().and_then(Sent::read));
         }
     }
     sent
-}
-
-/// What is whole of the lines behind `read`.
-fn unread(file: &File, read: &mut u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let known = bytes.len();
-        bytes.resize(known + CHUNK, 0);
-        let got = file.read_at(&mut bytes[known..], *read + known as u64).unwrap_or(0);
-        bytes.truncate(known + got);
-        if got < CHUNK {
-            break;
-        }
-    }
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    bytes.truncate(whole);
-    *read += whole as u64;
-    bytes
 }
 
 /// Where this worker's engine core has its mailbox.
@@ -114,12 +115,13 @@ fn deliver(address: &str, line: &str) -> Option<()> {
     let mut parts = address.split(':').map(str::parse::<u64>);
     let mut part = || parts.next()?.ok();
     let (process, descriptor, device, inode) = (part()?, part()?, part()?, part()?);
-    let mut file = OpenOptions::new().append(true).open(format!("/proc/{process}/fd/{descriptor}")).ok()?;
-    // The engine core may be gone, and its number another process's.
-    let known = file.metadata().ok()?;
+    let path = format!("/proc/{process}/fd/{descriptor}");
+    // The engine core may be gone, and its number another process's: looked at before it is opened.
+    let known = std::fs::metadata(&path).ok()?;
     if (known.dev(), known.ino()) != (device, inode) || known.len() > 2 * BYTES {
         return None;
     }
     // One write: lines of several workers do not mix.
+    let mut file = OpenOptions::new().append(true).open(path).ok()?;
     file.write_all(line.as_bytes()).ok()
 }

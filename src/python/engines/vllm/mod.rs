@@ -33,10 +33,10 @@ use super::{Engine, Point};
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 pub use step::{STEPS, step};
-pub use worker::has_other_ranks;
+pub use worker::{has_other_ranks, whose};
 
 /// vLLM's points.
-pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", &POINTS);
+pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", &POINTS, note);
 
 static POINTS: [Point; 19] = [
     Point::new(
@@ -208,6 +208,16 @@ pub fn register(py: Python<'_>) {
 #[pyfunction]
 pub fn _vllm_kept() -> (usize, usize) {
     (contexts::kept(), requests::kept())
+}
+
+/// What an operator should know of this server, for the log and `status()`.
+pub fn note() -> Option<String> {
+    let said = std::env::var("VLLM_USE_RUST_FRONTEND").ok()?;
+    (!matches!(said.trim(), "" | "0")).then(|| {
+        "vLLM's front end in Rust hands no traceparent on: without one in vllm_xargs of the body, or as the header \
+         X-Request-Id, a request's compiles are on a trace of their own"
+            .to_owned()
+    })
 }
 
 /// Where vLLM sends its own spans (`--otlp-traces-endpoint`).

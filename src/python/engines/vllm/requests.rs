@@ -14,17 +14,17 @@ use pyo3::types::PyDict;
 use super::queued::{Interval, Queued};
 use super::stalls::{self, KEY, STALLS_KEPT, Sent, Stall};
 use super::{contexts, mailbox};
-use crate::model::attribute::Attributes;
 use crate::model::event::UnixNanos;
 use crate::process::lock::Mutex;
-use crate::propagation::{TRACEPARENT, TRACESTATE};
+use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
 use crate::python::host::convert::{get, get_text};
+use crate::python::host::report;
 use crate::python::patch::{After, Call};
-use crate::python::surface::scope::request_of;
 
 static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
-/// Whether the workers are in this process, too.
-static HERE: AtomicBool = AtomicBool::new(false);
+/// Whether workers are in this process, and whether the scheduler is: with one GPU both may be.
+static WORKERS: AtomicBool = AtomicBool::new(false);
+static SCHEDULER: AtomicBool = AtomicBool::new(false);
 
 /// Requests kept; only a scheduler that never frees one could reach it.
 const REQUESTS_KEPT: usize = 1 << 16;
@@ -35,12 +35,16 @@ const RECENT_KEPT: usize = 64;
 
 /// A worker is made in this process.
 pub fn workers_are_here() {
-    HERE.store(true, Ordering::Relaxed);
+    WORKERS.store(true, Ordering::Relaxed);
 }
 
-/// Whether the workers are in this process.
+fn has_workers() -> bool {
+    WORKERS.load(Ordering::Relaxed)
+}
+
+/// Whether the scheduler is in this process.
 pub fn are_here() -> bool {
-    HERE.load(Ordering::Relaxed)
+    SCHEDULER.load(Ordering::Relaxed)
 }
 
 /// Requests that are alive.
@@ -73,11 +77,14 @@ fn with<T>(body: impl FnOnce(&mut Known) -> T) -> T {
 }
 
 /// `Scheduler.add_request(request)`. A later part of a prompt that comes in parts is no new request.
-pub fn added(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.arg(1).or_else(|| call.keyword("request")) else { return Ok(None) };
     let Some(id) = get_text(&request, "request_id") else { return Ok(None) };
-    let headers = get(&request, "trace_headers");
-    let parent = headers.and_then(|headers| request_of(Some(&headers), Attributes::new()).parent);
+    SCHEDULER.store(true, Ordering::Relaxed);
+    let parent = contexts::of_request(&request, &id);
+    if parent.is_none() {
+        tell_of_rust_front_end(py);
+    }
     let now = crate::monitor().map_or(0, |monitor| monitor.now());
     let arrived = get(&request, "arrival_time").and_then(|arrived| arrived.extract::<f64>().ok());
     // The front end may be on another machine, whose clock is another one.
@@ -92,38 +99,51 @@ pub fn added(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     Ok(None)
 }
 
+/// Once, where it matters: a request came without a context.
+fn tell_of_rust_front_end(py: Python<'_>) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if let Some(note) = super::note()
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        report::log(py, "warning", &note);
+    }
+}
+
 /// `NewRequestData.from_request(request, ...)`: the request is new in a step, or again after it was preempted.
 pub fn scheduled(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.arg(1).or_else(|| call.keyword("request")) else { return Ok(None) };
     let Some(id) = get_text(&request, "request_id") else { return Ok(None) };
     hear();
-    let headers = get(&request, "trace_headers").map(Bound::unbind);
     Ok(Some(Box::new(move |py, outcome| {
         let Ok(new) = outcome else { return Ok(None) };
-        let finished = with(|known| {
-            if let Some(alive) = known.alive.get_mut(&id) {
+        let (parent, finished) = with(|known| {
+            let alive = known.alive.get_mut(&id);
+            let parent = alive.and_then(|alive| {
                 alive.scheduled = crate::monitor().map(|monitor| monitor.now());
                 alive.leave_queue();
-            }
-            std::mem::take(&mut known.finished)
+                alive.parent.clone()
+            });
+            (parent, std::mem::take(&mut known.finished))
         });
         let said = PyDict::new(py);
-        for name in [TRACEPARENT, TRACESTATE] {
-            if let Some(value) = headers.as_ref().and_then(|headers| headers.bind(py).get_item(name).ok()) {
-                said.set_item(name, value)?;
+        if let Some(parent) = parent {
+            said.set_item(TRACEPARENT, traceparent(&parent))?;
+            let state = parent.trace_state().header();
+            if !state.is_empty() {
+                said.set_item(TRACESTATE, state)?;
             }
         }
         if !finished.is_empty() {
             said.set_item(contexts::FINISHED, &finished)?;
         }
-        if let Some(address) = (!are_here()).then(mailbox::address).flatten() {
+        if let Some(address) = (!has_workers()).then(mailbox::address).flatten() {
             said.set_item(contexts::MAILBOX, address)?;
         }
         if said.is_empty() {
             return Ok(None);
         }
         new.setattr(KEY, said)?;
-        if are_here() {
+        if has_workers() {
             contexts::came(new)?;
         }
         Ok(None)
@@ -143,7 +163,7 @@ pub fn finished(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
         }
         Some(alive)
     });
-    if are_here() {
+    if has_workers() {
         contexts::forget(std::slice::from_ref(&id));
     }
     let Some(mut alive) = alive else { return Ok(None) };
@@ -161,7 +181,7 @@ pub fn finished(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
 
 /// Takes what workers have sent.
 fn hear() {
-    if !are_here() {
+    if !has_workers() {
         mailbox::receive().into_iter().for_each(heard);
     }
 }
@@ -190,7 +210,7 @@ impl Alive {
     /// What it waited in the queue because of a step that it was not in. `newest`: when the last of the step's own
     /// requests was put into a step for the first time.
     fn wait(&mut self, id: &str, sent: &Sent, newest: Option<UnixNanos>) {
-        for stall in &sent.stalls {
+        for stall in sent.stalls.iter().filter(|stall| stall.counts) {
             let waited = self.arrived.max(stall.started)..stall.ended();
             if waited.is_empty() || !self.is_behind(stall, sent, newest) {
                 continue;

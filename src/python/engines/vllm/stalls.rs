@@ -48,6 +48,8 @@ pub struct Stall {
     pub started: UnixNanos,
     /// How long it took, or how long it was waited for.
     pub duration: Duration,
+    /// Whether it is long enough to be called one; a short load from a cache on disk is not.
+    pub counts: bool,
     /// Whose it was.
     pub place: Place,
     /// Everything that the event on a span says.
@@ -84,6 +86,7 @@ impl Stall {
             kernel: event.kernel.name.clone(),
             started: event.started,
             duration: event.duration,
+            counts: event.stalls,
             place,
             attributes,
         }
@@ -108,6 +111,7 @@ impl Stall {
         let mut event = CompileEvent::new(self.kind, self.runtime.clone(), Kernel::named(&*self.kernel));
         event.started = waited.started;
         event.duration = Duration::from_nanos(waited.ended.saturating_sub(waited.started));
+        event.stalls = self.counts;
         event
     }
 
@@ -118,6 +122,7 @@ impl Stall {
             "kernel": self.kernel,
             "started": self.started,
             "duration": nanos(self.duration),
+            "counts": self.counts,
             "stage": self.place.stage,
             "rank": self.place.rank,
         });
@@ -141,6 +146,7 @@ impl Stall {
             kernel: json["kernel"].as_str()?.to_owned(),
             started: json["started"].as_u64()?,
             duration: Duration::from_nanos(json["duration"].as_u64()?),
+            counts: json["counts"].as_bool()?,
             place: Place { stage: json["stage"].as_i64()?, rank: json["rank"].as_i64()? },
             attributes,
         })

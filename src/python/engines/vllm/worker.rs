@@ -25,6 +25,12 @@ pub fn has_other_ranks() -> bool {
     RANKS.load(Ordering::Relaxed) > 1
 }
 
+/// Which worker this is, for the log.
+pub fn whose() -> Option<String> {
+    let rank = RANK.load(Ordering::Relaxed);
+    (rank != UNKNOWN).then(|| format!("rank {rank} of {}", RANKS.load(Ordering::Relaxed)))
+}
+
 /// Whose step it is, for the spans.
 pub fn rank() -> Attributes {
     let mut attributes = Attributes::new();
