@@ -17,6 +17,8 @@ mod worker;
 use std::sync::Arc;
 
 #[cfg(not(jitspan_loom))]
+use opentelemetry::Context;
+#[cfg(not(jitspan_loom))]
 use tokio::runtime::Runtime;
 
 use super::{Flushing, Sink};
@@ -34,10 +36,17 @@ use pipe::{Pipe, Plan};
 /// The runtime is made here, not there: the first one in a process sets up what tokio keeps for all of them, behind a
 /// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
 /// this one, or waits for the interpreter that this one holds.
+///
+/// Telemetry is suppressed there, as in the SDK's own threads: what an exporter's client tells of itself would be
+/// exported, which makes more of it. (tracing-opentelemetry 0.34 asks for that only at spans without a parent in
+/// `tracing`, so a program's layer wants a level, for its own exporter's sake.)
 #[cfg(not(jitspan_loom))]
 pub(super) fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    crate::process::spawn(name, move || body(&runtime))
+    crate::process::spawn(name, move || {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        body(&runtime);
+    })
 }
 
 /// Sends spans, or log-based events, to a collector.
