@@ -34,7 +34,7 @@ lint: lint-rust lint-python check-stub ## Check format and lints.
 lint-rust: | check-rust
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo clippy --locked --all-targets --features python,sdk -- -D warnings
 
 lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ check-stub: $(STAMPS)/build | check-rust
 # Without features first: the core must build and pass without PyO3.
 test-rust: | check-rust
 	cargo test --locked --no-fail-fast
-	cargo test --locked --no-fail-fast --features view
+	cargo test --locked --no-fail-fast --features sdk,view
 
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use opentelemetry::Context;
 use opentelemetry::trace::SpanContext;
 use tracing::level_filters::LevelFilter;
 
@@ -52,6 +53,8 @@ pub fn stall(
 /// What was recorded does not arrive. False: the program's subscriber has failed.
 pub fn export_failed(reason: &str) -> bool {
     tell(|| {
+        // The exporters' threads suppress telemetry; this line is meant.
+        let _heard = Context::new().attach();
         tracing::warn!(
             target: "jitspan",
             parent: None,

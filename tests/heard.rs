@@ -26,6 +26,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Heard {
     level: Option<Level>,
+    /// The SDK's bridge for logs would not take it.
+    is_suppressed: bool,
     fields: BTreeMap<&'static str, String>,
 }
 
@@ -49,7 +51,8 @@ impl<S: Subscriber> Layer<S> for Listener {
         if event.metadata().target() != "jitspan" {
             return;
         }
-        let mut heard = Heard { level: Some(*event.metadata().level()), ..Heard::default() };
+        let is_suppressed = opentelemetry::Context::is_current_telemetry_suppressed();
+        let mut heard = Heard { level: Some(*event.metadata().level()), is_suppressed, ..Heard::default() };
         event.record(&mut heard);
         let kernel = heard.fields.get("kernel").cloned().unwrap_or_default();
         HEARD.lock().unwrap().push(heard);
@@ -177,5 +180,5 @@ async fn an_exporter_whose_records_do_not_arrive_is_told_of_once() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let [warning] = &heard("reason", "InvalidArgument")[..] else { panic!("one line") };
-    assert_eq!(warning.level, Some(Level::WARN));
+    assert_eq!((warning.level, warning.is_suppressed), (Some(Level::WARN), false));
 }

@@ -14,6 +14,7 @@ use jitspan::export::sdk::{SdkSink, Through};
 use jitspan::model::attribute::Attributes;
 use jitspan::model::span::Span;
 use jitspan::stats::{Ledger, Stats};
+use opentelemetry::Context;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -158,6 +159,29 @@ async fn opentelemetry_otlp_sends_our_spans_under_the_programs_resource() {
     assert_eq!(resource.scope_spans[0].scope.as_ref().unwrap().name, "jitspan");
     assert_eq!(names(message), ["a"]);
     assert_eq!(program.books(), (1, 0, 0));
+}
+
+/// As in the SDK's batch processor: what the exporter's client says is not to become spans of the program.
+#[tokio::test]
+async fn what_an_exporter_does_makes_no_telemetry() {
+    #[derive(Debug, Clone, Default)]
+    struct Asking(Arc<AtomicUsize>);
+
+    impl Exporter for Asking {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            let is_suppressed = || async { Context::is_current_telemetry_suppressed() };
+            let both = is_suppressed().await && tokio::spawn(is_suppressed()).await.unwrap();
+            self.0.fetch_add(usize::from(both), Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    let asking = Asking::default();
+    let template = asking.clone();
+    let program = Program::new(move || Ok(template.clone()));
+    program.send("a");
+    assert!(program.flush(SOON).await);
+    assert_eq!(asking.0.load(Ordering::SeqCst), 1);
 }
 
 /// The default client of opentelemetry-otlp blocks, and refuses to where a runtime is running.

@@ -14,6 +14,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::pipe::model::{Runtime, pause, spawn};
 use crate::process::lock::Mutex;
 #[cfg(not(jitspan_loom))]
+use opentelemetry::Context;
+#[cfg(not(jitspan_loom))]
 use tokio::runtime::Runtime;
 
 /// What runs in the thread.
@@ -87,10 +89,17 @@ impl<C: Send + 'static> Thread<C> {
 /// The runtime is made here, not there: the first one in a process sets up what tokio keeps for all of them, behind a
 /// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
 /// this one, or waits for the interpreter that this one holds.
+///
+/// Telemetry is suppressed there, as in the SDK's own threads: what an exporter's client tells of itself would be
+/// exported, which makes more of it. (tracing-opentelemetry 0.34 asks for that only at spans without a parent in
+/// `tracing`, so a program's layer wants a level, for its own exporter's sake.)
 #[cfg(not(jitspan_loom))]
 pub(super) fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    crate::process::spawn(name, move || body(&runtime))
+    crate::process::spawn(name, move || {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        body(&runtime);
+    })
 }
 
 #[cfg(not(jitspan_loom))]

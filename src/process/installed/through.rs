@@ -17,24 +17,7 @@ static THROUGH: AtomicPtr<Through> = AtomicPtr::new(std::ptr::null_mut());
 /// thread's tokio runtime (tonic's client asks for one); in a forked child, on whose threads the parent's exporter is
 /// not, once more; and again after it failed or after an exporter panicked. So it must not keep hold of anything that
 /// ends with a runtime of the program's. Whether it can work shows where the program calls the same function for its
-/// own spans.
-///
-/// ```no_run
-/// use jitspan::{Config, Settings};
-/// use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
-/// use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-///
-/// fn exporter() -> Result<SpanExporter, ExporterBuildError> {
-///     SpanExporter::builder().with_tonic().with_endpoint("https://collector.example:4317").build()
-/// }
-///
-/// let resource = Resource::builder().with_service_name("server").build();
-/// let provider =
-///     SdkTracerProvider::builder().with_resource(resource.clone()).with_batch_exporter(exporter()?).build();
-/// // Warm-up is over.
-/// jitspan::install_through(Config::from_environment(&Settings::default())?, resource, exporter);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// own spans. The crate's front page shows how.
 ///
 /// What differs from jitspan's own transport is told at [`SdkSink`](crate::export::sdk::SdkSink). Metrics and log-based
 /// events are sent by that one still, if variables ask for them, with what `resource` says. `OTEL_SDK_DISABLED`,
