@@ -118,3 +118,20 @@ mod counted {
         assert!(HELD.get() == 0, "a lock of jitspan's is held while Python runs");
     }
 }
+
+#[cfg(all(test, debug_assertions, feature = "python", not(jitspan_loom)))]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn a_debug_build_notices_python_that_runs_under_a_lock() {
+        static LOCK: Mutex<u8> = Mutex::new(0);
+        assert_none_held();
+        let held = LOCK.lock();
+        assert!(catch_unwind(assert_none_held).is_err());
+        drop(held);
+        assert_none_held();
+    }
+}

@@ -138,3 +138,47 @@ fn names_on_the_wire_stand_in_one_place() {
     let named: Vec<_> = others.filter(|path| code_of(path).contains("\"jit.")).collect();
     assert_eq!(named, Vec::<PathBuf>::new());
 }
+
+#[test]
+fn what_is_made_once_is_made_early_and_in_one_place() {
+    // A child that is forked while another thread is in the middle of a `Once` waits for it for ever.
+    let once = [
+        "OnceLock",
+        "OnceCell",
+        "LazyLock",
+        "LazyCell",
+        "Once::",
+        "intern!",
+        "lazy_static",
+        "GILOnceCell",
+        "call_once",
+    ];
+    let allowed = [
+        // Where it is kept, and set when the module is imported.
+        "python/host/prepared.rs",
+        // `pthread_atfork`, asked for when the module is imported.
+        "process/mod.rs",
+        // One for each stall, not for the process: a child has its own.
+        "scope.rs",
+    ];
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in allowed {
+        assert!(source.join(file).is_file(), "{file} is not there: which file is it now?");
+    }
+    // The viewer and loom's model are programs of their own.
+    let watched = sources(&source).into_iter().filter(|path| {
+        let path = path.strip_prefix(&source).unwrap();
+        !allowed.iter().any(|file| path == Path::new(file))
+            && !path.starts_with("view")
+            && !path.ends_with("model.rs")
+            && path != Path::new("process/concurrency.rs")
+    });
+    let found: Vec<_> = watched
+        .filter_map(|path| {
+            let code = code_of(&path);
+            let word = once.iter().find(|word| code.contains(*word))?;
+            Some(format!("{}: {word}", path.display()))
+        })
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}

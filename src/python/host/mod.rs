@@ -15,11 +15,15 @@ pub mod text;
 
 use pyo3::prelude::*;
 
+use crate::process;
+
 /// What must be there before anything else of ours runs. Called when the module is imported.
 ///
 /// # Errors
 /// Python's own.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    // Asks for `pthread_atfork`.
+    process::generation();
     prepared::prepare(py)?;
     imports::keep_sys(py)?;
     gate::prepare(py)?;

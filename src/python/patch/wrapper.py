@@ -13,16 +13,18 @@ def _nothing(*_args, **_kwargs):
 class Wrapper:
     __slots__ = ("__weakref__", "_jitspan_binding", "_jitspan_call", "_jitspan_hook")
 
+    # `_jitspan_call` is what a call needs, in one: to read an attribute of a class with `__getattr__` is dear.
+
     def __init__(self, hook, binding):
         original = hook.original
         own = object.__setattr__
         own(self, "_jitspan_hook", hook)
-        own(self, "_jitspan_call", _nothing if original is None else original)
+        own(self, "_jitspan_call", (_nothing if original is None else original, hook.before))
         own(self, "_jitspan_binding", binding)
 
     def __call__(self, /, *args, **kwargs):
-        call = self._jitspan_call
-        watched = self._jitspan_hook.before(args, kwargs)
+        call, before = self._jitspan_call
+        watched = before(args, kwargs)
         if watched is None:
             return call(*args, **kwargs)
         try:
@@ -46,7 +48,7 @@ class Wrapper:
         if binding == 1 and instance is not None:
             return MethodType(self, instance)
         if binding == 2:
-            original = self._jitspan_call
+            original = self._jitspan_hook.original
             bound = type(original).__get__(original, instance, owner)
             if bound is not original:
                 return BoundWrapper(self._jitspan_hook, bound, instance)

@@ -270,9 +270,14 @@ impl Drop for Watched {
             return;
         }
         Python::try_attach(|py| {
-            let native = boundary::enter(py)?;
-            self.end(py, &native, Err(&PyKeyboardInterrupt::new_err("before the call")));
-            Some(())
+            // The exception is on its way, and Python runs here: it would be lost.
+            let raised = PyErr::take(py);
+            if let Some(native) = boundary::enter(py) {
+                self.end(py, &native, Err(&PyKeyboardInterrupt::new_err("before the call")));
+            }
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
         });
     }
 }
