@@ -18,7 +18,18 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
     // Not the guard: it would come here again.
-    let _ = logger(py).and_then(|logger| fork_gate::write(py, || logger.call_method1(level, ("%s", message))));
+    let _ = logger(py).and_then(|logger| fork_gate::write(py, || say(&logger, level, message)));
+}
+
+/// As `logger.warning(message)` would, but for the place: that would be a line of whoever called us.
+fn say(logger: &Bound<'_, PyAny>, level: &str, message: &str) -> PyResult<()> {
+    let number = logger.py().import("logging")?.getattr(level.to_ascii_uppercase())?;
+    if logger.call_method1("isEnabledFor", (&number,))?.is_truthy()? {
+        let nothing = logger.py().None();
+        let record = logger.call_method1("makeRecord", ("jitspan", number, "jitspan", 0, "%s", (message,), nothing))?;
+        logger.call_method1("handle", (record,))?;
+    }
+    Ok(())
 }
 
 /// Logs what few read: the message is not even made for nobody.
