@@ -74,11 +74,7 @@ pub mod engine {
     pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
     /// String: `running` or `queued`: whether the request was in the step that stalled, or waited for one.
     pub const REQUEST_STATE: &str = "jit.request.state";
-    /// Value of [`REQUEST_STATE`].
-    pub const RUNNING: &str = "running";
-    /// Value of [`REQUEST_STATE`].
-    pub const QUEUED: &str = "queued";
-    /// Double, s, on an event: how much of the stall a queued request waited for; it may have come in the middle.
+    /// Double, s: on an event, how much of the stall a queued request waited for; it may have come in the middle.
     pub const WAITED: &str = "jit.request.waited";
     /// Int: sequences that vLLM ran for the one request (`n`), where they are several.
     pub const SEQUENCES: &str = "jit.request.sequences";

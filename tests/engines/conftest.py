@@ -167,6 +167,11 @@ class Server:
         except OSError:
             return False
 
+    @property
+    def compiles(self) -> int:
+        """Late ones, as vLLM's own monitor has logged them; each of them with --jit-monitor-verbose."""
+        return len(re.findall(r"jit_monitor.py.*JIT compilation during inference", self.text()))
+
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 

@@ -23,7 +23,7 @@ def test_a_traceparent_in_the_bodys_extra_arguments_is_the_requests(server: Serv
 
 
 def test_one_in_the_header_of_the_requests_id_as_well(server: Server, receiver: Receiver) -> None:
-    answer = server.ask(traceparent="X-Request-Id", temperature=0.8, top_k=20, top_p=0.9, stream=True)
+    answer = server.ask(traceparent="X-Request-Id", temperature=0.8, top_p=0.9, stream=True)
     spans = receiver.wait_for(answer.trace_id, lambda spans: bool(named(spans, "vllm.execute_model")))
     assert {step["parent_span_id"] for step in named(spans, "vllm.execute_model")} == {answer.span_id}
 

@@ -33,8 +33,11 @@ def write(level, message):
 
     writing = line()
     try:
-        # The caller that the line names: above `_run`, `perform` and whoever called that.
-        getattr(logging.getLogger("jitspan"), level)("%s", message, stacklevel=5)
+        logger = logging.getLogger("jitspan")
+        number = getattr(logging, level.upper())
+        # Not `logger.warning`: that would name a line of whoever called us.
+        if logger.isEnabledFor(number):
+            logger.handle(logger.makeRecord("jitspan", number, "jitspan", 0, "%s", (message,), None))
     except Exception:
         pass
     finally:

@@ -14,6 +14,25 @@ use crate::monitor::Monitor;
 use crate::semconv::engine as key;
 use crate::stats::Counter;
 
+/// What a request did while something compiled.
+#[derive(Debug, Clone, Copy)]
+pub enum State {
+    /// It was in the step.
+    Running,
+    /// It waited for one.
+    Queued,
+}
+
+impl State {
+    /// The value on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Queued => "queued",
+        }
+    }
+}
+
 /// A time that somebody waited.
 #[derive(Debug, Clone, Copy)]
 pub struct Interval {
@@ -43,7 +62,7 @@ impl Queued {
     pub fn new(id: &str, parent: SpanContext, started: UnixNanos) -> Self {
         let mut attributes = Attributes::new();
         attributes.text(key::REQUEST_ID, contexts::external(contexts::as_sent(id)));
-        attributes.text(key::REQUEST_STATE, key::QUEUED);
+        attributes.text(key::REQUEST_STATE, State::Queued.word());
         let whole = Interval { started, ended: started };
         Queued { parent, attributes, whole, summary: Summary::default(), events: Vec::new() }
     }

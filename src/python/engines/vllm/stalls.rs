@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::queued::Interval;
+use super::queued::{Interval, State};
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Kernel, Kind, UnixNanos, nanos};
 use crate::model::summary::Summary;
@@ -101,7 +101,7 @@ impl Stall {
     pub fn waited_for(&self, waited: Interval) -> Self {
         let mut part = self.clone();
         (part.started, part.duration) = (waited.started, Duration::from_nanos(waited.ended - waited.started));
-        part.attributes.text(key::REQUEST_STATE, key::QUEUED);
+        part.attributes.text(key::REQUEST_STATE, State::Queued.word());
         part.attributes.double(key::WAITED, part.duration.as_secs_f64());
         part
     }

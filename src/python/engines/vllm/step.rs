@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict};
 
+use super::queued::State;
 use super::{contexts, requests, stalls, worker};
 use crate::model::attribute::Attributes;
 use crate::python::engines::step::{Found, Step};
@@ -25,7 +26,7 @@ pub fn step(locals: &Bound<'_, PyAny>) -> Option<Found> {
         return Some(Found::Nobody);
     }
     let mut attributes = worker::rank();
-    attributes.text(key::REQUEST_STATE, key::RUNNING);
+    attributes.text(key::REQUEST_STATE, State::Running.word());
     let requests = requests_of(&scheduled);
     let ids = scheduled.into_iter().map(|(id, _)| id).collect();
     Some(Found::Step(Step { name: key::VLLM_EXECUTE_MODEL, attributes, requests, ids, ended }))
