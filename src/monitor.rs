@@ -10,8 +10,8 @@ use opentelemetry::trace::{SpanContext, TraceState};
 
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
-use crate::export::sinks::Sinks;
-use crate::export::{LiveSpan, deadline};
+use crate::export::sinks::{Sinks, wait_for_all};
+use crate::export::{Flushing, LiveSpan, deadline};
 use crate::live::{Live, LiveScopes};
 use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
@@ -116,11 +116,6 @@ impl Monitor {
         &self.stats
     }
 
-    /// The same counters for the monitor that comes after this one.
-    pub(crate) fn share_stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
-    }
-
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
         self.sinks.queued()
@@ -154,6 +149,17 @@ impl Monitor {
     /// Warm-up is over, or not yet.
     pub fn arm(&self, armed: bool) {
         self.armed.store(armed, Ordering::Relaxed);
+    }
+
+    /// Nothing is watched any more: metrics are sent once more, and not again until [`send_metrics`]. What waits goes on
+    /// being sent. Waits for nothing.
+    ///
+    /// [`send_metrics`]: Self::send_metrics
+    pub fn disarm(&self) {
+        self.arm(false);
+        if let Some(exporter) = &self.sinks.metrics_exporter {
+            exporter.pause();
+        }
     }
 
     /// The time now, on the wire's clock.
@@ -310,11 +316,16 @@ impl Monitor {
     /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
     /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let flushed = self.sinks.flush(timeout);
+        let flushed = wait_for_all(self.begin_flush(), deadline(timeout));
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
         flushed
+    }
+
+    /// Asks for a flush, and does not wait.
+    pub(crate) fn begin_flush(&self) -> Vec<Flushing> {
+        self.sinks.begin_flush()
     }
 
     /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
@@ -332,11 +343,20 @@ impl Monitor {
     /// Ends the scopes that are still open, flushes, and takes nothing from then on. What could not be sent within
     /// `timeout` is counted as dropped.
     pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.end_shutdown(self.begin_shutdown(), deadline(timeout))
+    }
+
+    /// Ends the scopes that are still open, and asks for the last flush.
+    pub(crate) fn begin_shutdown(&self) -> Vec<Flushing> {
         let open = std::mem::take(&mut *self.open.lock());
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        self.sinks.shutdown(timeout)
+        self.sinks.begin_shutdown()
+    }
+
+    pub(crate) fn end_shutdown(&self, begun: Vec<Flushing>, deadline: Instant) -> bool {
+        self.sinks.end_shutdown(begun, deadline)
     }
 
     fn export(&self, mut spans: Vec<Span>) {
