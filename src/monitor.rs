@@ -39,6 +39,8 @@ pub enum Place {
     Live(Arc<dyn LiveSpan>),
     /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
     Under(SpanContext),
+    /// Nobody, as with another stall, whose trace this one joins.
+    After(SpanContext),
     /// Nobody.
     Nobody,
 }
@@ -73,7 +75,7 @@ impl Pending {
 
 /// What became of a stall.
 pub struct Recorded {
-    /// What was recorded; it can still be lengthened.
+    /// What was recorded.
     pub event: Arc<CompileEvent>,
     /// Where it was recorded.
     pub scope: Scope,
@@ -169,7 +171,7 @@ impl Monitor {
 
     /// A stall begins. It nests in `parent`, if that is given, and then waits where `parent` does.
     pub fn begin(&self, place: impl FnOnce() -> Place, parent: Option<&Pending>) -> Pending {
-        let started = self.source.now();
+        let (clock, started) = (Instant::now(), self.source.now());
         let (scope, live) = match parent {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
@@ -179,8 +181,13 @@ impl Monitor {
                     (live.scope().clone(), Some(live))
                 }
                 Place::Under(span) => (Scope::under(span, None, started), None),
+                Place::After(span) => (Scope::after(span, started), None),
                 Place::Nobody => (Scope::orphan(started), None),
             },
+        };
+        let started = match parent {
+            Some(parent) => parent.started.saturating_add(nanos(clock.saturating_duration_since(parent.clock))),
+            None => scope.anchor().map_or(started, |anchor| anchor.at(clock)),
         };
         Pending {
             scope,
@@ -189,7 +196,7 @@ impl Monitor {
             outermost: parent.is_none(),
             armed: self.is_armed(),
             started,
-            clock: Instant::now(),
+            clock,
         }
     }
 
@@ -216,7 +223,7 @@ impl Monitor {
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
         self.sinks.metrics.add(&event, scope.identity().as_ref());
         if pending.outermost {
-            self.sinks.metrics.add_time(&event, event.duration);
+            self.sinks.metrics.add_time(&event);
         }
         let first = match &live {
             Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first,
@@ -234,7 +241,7 @@ impl Monitor {
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
-            self.export(scope.fail(&failure, self.source.now(), &self.config.limits));
+            self.export(scope.fail(&failure, self.now_in(&scope), &self.config.limits));
             if let Some(live) = &live {
                 live.fail(&failure);
             }
@@ -262,18 +269,6 @@ impl Monitor {
         }
     }
 
-    /// Adds to a recorded event a stage that came after it.
-    pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
-        self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
-        self.sinks.metrics.lengthen(&recorded.event, by);
-        if recorded.outermost {
-            self.sinks.metrics.add_time(&recorded.event, by);
-        }
-        if let Some(live) = &recorded.live {
-            live.lengthen(&recorded.event, by);
-        }
-    }
-
     /// Records a compile that Rust code did itself, on the current `tracing` span, else as a root span.
     ///
     /// # Errors
@@ -298,7 +293,7 @@ impl Monitor {
 
     /// Ends a scope as failed, for an error that is not ours.
     pub fn fail(&self, scope: &Scope, failure: &Failure) {
-        self.export(scope.fail(failure, self.source.now(), &self.config.limits));
+        self.export(scope.fail(failure, self.now_in(scope), &self.config.limits));
     }
 
     /// Sends a span that an engine has made of its own knowledge.
@@ -308,7 +303,7 @@ impl Monitor {
 
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
-        self.export(scope.close(self.source.now(), &self.config.limits));
+        self.export(scope.close(self.now_in(scope), &self.config.limits));
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
@@ -376,7 +371,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
-            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Compile | Kind::Autotune | Kind::Launcher => Severity::Warn,
             Kind::Load => Severity::Info,
         };
         let sampled = identities.iter().filter(|identity| identity.is_sampled());
@@ -414,6 +409,10 @@ impl Monitor {
         SpanContext::new(trace_id, span_id, flags, false, state)
     }
 
+    fn now_in(&self, scope: &Scope) -> UnixNanos {
+        scope.anchor().map_or_else(|| self.source.now(), |anchor| anchor.at(Instant::now()))
+    }
+
     fn open(&self, scope: &Scope) {
         let mut open = self.open.lock();
         if open.len() >= 64 && open.len().is_power_of_two() {
@@ -435,6 +434,7 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Compile, _) => "JIT compilation",
         (Kind::Autotune, _) => "autotuning",
         (Kind::Load, _) => "load from the disk cache",
+        (Kind::Launcher, _) => "launcher build",
     };
     let runtime = match &*event.runtime {
         "triton" => "Triton",
@@ -458,5 +458,6 @@ fn counter(kind: Kind) -> Counter {
         Kind::Compile => Counter::Compiles,
         Kind::Autotune => Counter::Autotunes,
         Kind::Load => Counter::Loads,
+        Kind::Launcher => Counter::Launchers,
     }
 }

@@ -18,7 +18,7 @@ pub mod event {
     pub const AUTOTUNE: &str = "jit.autotune";
     /// A compiled kernel came from a cache on disk.
     pub const LOAD: &str = "jit.load";
-    /// Span: the C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
+    /// The C launcher of a compiled kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
     /// Stands for the events that did not fit on the span.
     pub const SUMMARY: &str = "jit.summary";
@@ -178,12 +178,12 @@ pub mod metric {
     pub const COMPILE_COUNT: &str = "jit.compile.count";
     /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
     pub const LOAD_COUNT: &str = "jit.load.count";
-    /// Counter, s: time lost to compiles and autotunes (a compile in an autotune counts once). By runtime and kernel,
+    /// Counter, s: time lost to compiles, autotunes and launchers (a compile in an autotune counts once). By runtime and kernel,
     /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";
     /// Counter, {request}: requests that waited for at least one compile.
     pub const REQUEST_STALLED: &str = "jit.request.stalled";
-    /// Counter, {event}: compiles, autotunes and loads that were seen while armed.
+    /// Counter, {event}: compiles, autotunes, loads and launchers that were seen while armed.
     pub const EVENTS_RECORDED: &str = "jitspan.events.recorded";
     /// Counter, {event}: events that did not fit on their span. They are in its summary.
     pub const EVENTS_DROPPED: &str = "jitspan.events.dropped";

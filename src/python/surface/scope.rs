@@ -1,6 +1,8 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
+use std::time::Instant;
+
 use crate::process::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -8,9 +10,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::clock::{Source, System};
+use crate::clock::{Anchor, System};
 use crate::model::attribute::Attributes;
-use crate::model::event::UnixNanos;
 use crate::process;
 use crate::python::host::convert;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
@@ -68,7 +69,7 @@ pub trait Step: Send + Sync {
 }
 
 struct Entered {
-    started: UnixNanos,
+    started: Instant,
     token: Option<Py<PyAny>>,
     core: Option<Made>,
 }
@@ -86,7 +87,7 @@ impl Scope {
         let generation = process::generation();
         let (started, made) = match &*self.entered.lock() {
             Some(entered) => (entered.started, entered.core.clone()),
-            None => (System.now(), None),
+            None => (Instant::now(), None),
         };
         if let Some(made) = made.filter(|made| made.generation == generation) {
             return made.core;
@@ -108,13 +109,14 @@ impl Scope {
         }
     }
 
-    fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
+    fn build(&self, py: Python<'_>, started: Instant) -> Core {
+        let anchor = Anchor::new(started, &System);
         let (attributes, requests) = match &self.carriers {
             Carriers::Step(step) => step.waiting(py),
             _ => (convert::attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py)),
         };
-        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started };
-        Core::new(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests))
+        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started: anchor.unix() };
+        Core::timed(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests), anchor)
     }
 
     fn requests(&self, py: Python<'_>) -> Vec<Request> {
@@ -218,7 +220,7 @@ impl Scope {
         if slf.get().entered.lock().is_some() {
             return Err(PyRuntimeError::new_err("this scope has been entered already; make one for each request"));
         }
-        let started = System.now();
+        let started = Instant::now();
         let token = variable(slf.py())?.call_method1("set", (&slf,))?.unbind();
         let entered = Entered { started, token: Some(token), core: None };
         *slf.get().entered.lock() = Some(entered);
