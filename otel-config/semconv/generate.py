@@ -112,7 +112,9 @@ def spans_and_events(found: list[Name]) -> str:
         f"    note: {quoted('Names that engines give: ' + ', '.join(engines) + '.')}\n",
         "    span_kind: internal\n",
         references(summary),
-        group("span.jit.stall", "span", "One compile, autotune, load or launcher, with its event's name and attributes."),
+        group(
+            "span.jit.stall", "span", "One compile, autotune, load or launcher, with its event's name and attributes."
+        ),
         "    span_kind: internal\n",
         references([STALLED, *stall]),
     ]
