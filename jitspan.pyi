@@ -183,7 +183,7 @@ def activate(*, mode: Literal['warn', 'error'] = "warn", verbose: bool = False) 
     everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
     marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 
-    Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
+    Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
     `OTEL_*`) that cannot be used, naming it.
     """
 
@@ -241,7 +241,8 @@ def request(carrier: _Carrier | None = None, *, name: str = "inference", attribu
 
 def stats() -> dict[str, int | str | None]:
     """
-    What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
+    What jitspan did in this process: counters by name, each there from the start, over all activations; and
+    `export.last_error`, the exporter's last error as text, None until there is one.
 
     `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
     """

@@ -11,8 +11,8 @@ use opentelemetry::trace::{SpanContext, TraceState};
 
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
-use crate::export::deadline;
-use crate::export::sinks::Sinks;
+use crate::export::sinks::{Sinks, wait_for_all};
+use crate::export::{Flushing, deadline};
 use crate::live::{Live, LiveScopes, Place};
 use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
@@ -63,7 +63,7 @@ impl Pending {
 
 /// What became of a stall.
 pub struct Recorded {
-    /// What was recorded; it can still be lengthened.
+    /// What was recorded.
     pub event: Arc<CompileEvent>,
     /// Where it was recorded.
     pub scope: Scope,
@@ -108,11 +108,6 @@ impl Monitor {
         &self.stats
     }
 
-    /// The same counters for the monitor that comes after this one.
-    pub(crate) fn share_stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
-    }
-
     /// Spans that wait for the exporter.
     pub fn queued(&self) -> usize {
         self.sinks.queued()
@@ -153,6 +148,17 @@ impl Monitor {
         self.lenient.store(true, Ordering::Relaxed);
     }
 
+    /// Nothing is watched any more: metrics are sent once more, and not again until [`send_metrics`]. What waits goes on
+    /// being sent. Waits for nothing.
+    ///
+    /// [`send_metrics`]: Self::send_metrics
+    pub fn disarm(&self) {
+        self.arm(false);
+        if let Some(exporter) = &self.sinks.metrics_exporter {
+            exporter.pause();
+        }
+    }
+
     /// The time now, on the wire's clock.
     pub fn now(&self) -> UnixNanos {
         self.source.now()
@@ -160,7 +166,7 @@ impl Monitor {
 
     /// A stall begins. It nests in `parent`, if that is given, and then waits where `parent` does.
     pub fn begin(&self, place: impl FnOnce() -> Place, parent: Option<&Pending>) -> Pending {
-        let started = self.source.now();
+        let (clock, started) = (Instant::now(), self.source.now());
         let (scope, live) = match parent {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
@@ -171,8 +177,13 @@ impl Monitor {
                     (live.scope().clone(), Some(live))
                 }
                 Place::Under(span) => (Scope::under(span, None, started), None),
+                Place::After(span) => (Scope::after(span, started), None),
                 Place::Nobody => (Scope::orphan(started), None),
             },
+        };
+        let started = match parent {
+            Some(parent) => parent.started.saturating_add(nanos(clock.saturating_duration_since(parent.clock))),
+            None => scope.anchor().map_or(started, |anchor| anchor.at(clock)),
         };
         Pending {
             scope,
@@ -181,7 +192,7 @@ impl Monitor {
             outermost: parent.is_none(),
             armed: self.is_armed(),
             started,
-            clock: Instant::now(),
+            clock,
         }
     }
 
@@ -210,7 +221,7 @@ impl Monitor {
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
         self.sinks.metrics.add(&event, scope.identity().as_ref());
         if pending.outermost {
-            self.sinks.metrics.add_time(&event, event.duration);
+            self.sinks.metrics.add_time(&event);
         }
         let first = match &live {
             Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first_stall,
@@ -228,7 +239,7 @@ impl Monitor {
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
-            self.export(scope.fail(&failure, self.source.now(), &self.config.limits));
+            self.export(scope.fail(&failure, self.now_in(&scope), &self.config.limits));
             if let Some(live) = &live {
                 live.fail(&failure);
             }
@@ -262,18 +273,6 @@ impl Monitor {
         }
     }
 
-    /// Adds to a recorded event a stage that came after it.
-    pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
-        self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
-        self.sinks.metrics.lengthen(&recorded.event, by);
-        if recorded.outermost {
-            self.sinks.metrics.add_time(&recorded.event, by);
-        }
-        if let Some(live) = &recorded.live {
-            live.lengthen(&recorded.event, by);
-        }
-    }
-
     /// Records a compile that Rust code did itself, on the current `tracing` span, else as a root span.
     ///
     /// # Errors
@@ -303,7 +302,7 @@ impl Monitor {
 
     /// Ends a scope as failed, for an error that is not ours.
     pub fn fail(&self, scope: &Scope, failure: &Failure) {
-        self.export(scope.fail(failure, self.source.now(), &self.config.limits));
+        self.export(scope.fail(failure, self.now_in(scope), &self.config.limits));
     }
 
     /// Sends a span that an engine has made of its own knowledge.
@@ -313,7 +312,7 @@ impl Monitor {
 
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
-        self.export(scope.close(self.source.now(), &self.config.limits));
+        self.export(scope.close(self.now_in(scope), &self.config.limits));
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
@@ -321,11 +320,16 @@ impl Monitor {
     /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
     /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let flushed = self.sinks.flush(timeout);
+        let flushed = wait_for_all(self.begin_flush(), deadline(timeout));
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
         flushed
+    }
+
+    /// Asks for a flush, and does not wait.
+    pub(crate) fn begin_flush(&self) -> Vec<Flushing> {
+        self.sinks.begin_flush()
     }
 
     /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
@@ -347,11 +351,20 @@ impl Monitor {
     /// Ends the scopes that are still open, flushes, and takes nothing from then on. What could not be sent within
     /// `timeout` is counted as dropped.
     pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.end_shutdown(self.begin_shutdown(), deadline(timeout))
+    }
+
+    /// Ends the scopes that are still open, and asks for the last flush.
+    pub(crate) fn begin_shutdown(&self) -> Vec<Flushing> {
         let open = std::mem::take(&mut *self.open.lock());
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        self.sinks.shutdown(timeout)
+        self.sinks.begin_shutdown()
+    }
+
+    pub(crate) fn end_shutdown(&self, begun: Vec<Flushing>, deadline: Instant) -> bool {
+        self.sinks.end_shutdown(begun, deadline)
     }
 
     fn export(&self, mut spans: Vec<Span>) {
@@ -371,7 +384,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
-            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Compile | Kind::Autotune | Kind::Launcher => Severity::Warn,
             Kind::Load => Severity::Info,
         };
         let sampled = identities.iter().filter(|identity| identity.is_sampled());
@@ -411,6 +424,10 @@ impl Monitor {
         SpanContext::new(trace_id, span_id, flags, false, state)
     }
 
+    fn now_in(&self, scope: &Scope) -> UnixNanos {
+        scope.anchor().map_or_else(|| self.source.now(), |anchor| anchor.at(Instant::now()))
+    }
+
     fn open(&self, scope: &Scope) {
         let mut open = self.open.lock();
         if open.len() >= 64 && open.len().is_power_of_two() {
@@ -427,6 +444,7 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Compile, _) => "JIT compilation",
         (Kind::Autotune, _) => "autotuning",
         (Kind::Load, _) => "load from the disk cache",
+        (Kind::Launcher, _) => "launcher build",
     };
     let waited = match waiting {
         0 => String::new(),
@@ -446,5 +464,6 @@ fn counter(kind: Kind) -> Counter {
         Kind::Compile => Counter::Compiles,
         Kind::Autotune => Counter::Autotunes,
         Kind::Load => Counter::Loads,
+        Kind::Launcher => Counter::Launchers,
     }
 }

@@ -46,7 +46,7 @@ pub fn stall(
     event.manual_warmup
         || tell(|| match event.severity() {
             Kind::Compile | Kind::Autotune => line!(warn),
-            Kind::Load => line!(debug),
+            Kind::Load | Kind::Launcher => line!(debug),
         })
 }
 

@@ -5,17 +5,17 @@ mod ending;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
 
+use crate::clock::Anchor;
 use crate::model::attribute::{Attributes, Value, bounded};
-use crate::model::event::{CompileEvent, UnixNanos, nanos};
+use crate::model::event::{CompileEvent, UnixNanos};
 use crate::model::limits::Limits;
-use crate::model::span::{Span, Status};
+use crate::model::span::Span;
 use crate::model::summary::Summary;
-use crate::semconv::{attribute, engine, event as name, span as key};
+use crate::semconv::{engine, event as name, span as key};
 
 /// One request in a scope.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +51,8 @@ struct Inner {
     served: Served,
     /// Requests beyond the limit.
     omitted: usize,
+    /// When it was made, if all of its moments are to be told from that one.
+    anchor: Option<Anchor>,
     state: Mutex<State>,
 }
 
@@ -60,13 +62,13 @@ enum Served {
     Requests,
     /// Somebody else's span that is still open: it takes the events itself, and our compile spans are its children.
     LiveSpan,
-    /// The stall itself is the span: a root span, or a child of a span that takes nothing.
-    Stall,
+    /// The stall itself is the span: a root span, or a child of a span that takes nothing. So many requests wait.
+    Stall(usize),
 }
 
 impl Inner {
     fn new(options: ScopeOptions, served: Served, omitted: usize) -> Self {
-        Inner { options, served, omitted, state: Mutex::default() }
+        Inner { options, served, omitted, anchor: None, state: Mutex::default() }
     }
 }
 
@@ -86,6 +88,8 @@ struct State {
     identities: Vec<SpanContext>,
     events: Vec<Arc<CompileEvent>>,
     dropped_events: u32,
+    /// The stall that is itself the span, whatever the limit of events is.
+    own: Option<Arc<CompileEvent>>,
     /// Child spans of each request so far.
     own_spans: usize,
     summary: Summary,
@@ -153,11 +157,17 @@ impl Scope {
 
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
     pub fn new(options: ScopeOptions, limit: usize) -> Self {
-        Self::with_more(options, limit, 0)
+        Scope(Arc::new(Self::inner(options, limit, 0)))
     }
 
-    /// As [`Scope::new`], for `more` requests than those of `options`, which were not even read.
-    pub fn with_more(mut options: ScopeOptions, limit: usize, more: usize) -> Self {
+    /// As old as `anchor`, from which all of its moments are told, and for `more` requests than those of `options`, which
+    /// were not even read.
+    pub fn timed(options: ScopeOptions, limit: usize, more: usize, anchor: Anchor) -> Self {
+        let options = ScopeOptions { started: anchor.unix(), ..options };
+        Scope(Arc::new(Inner { anchor: Some(anchor), ..Self::inner(options, limit, more) }))
+    }
+
+    fn inner(mut options: ScopeOptions, limit: usize, more: usize) -> Inner {
         let batch = options.requests.len().saturating_add(more);
         options.requests.truncate(limit);
         let omitted = batch - options.requests.len();
@@ -167,7 +177,7 @@ impl Scope {
         if omitted > 0 {
             options.attributes.int(key::BATCH_OMITTED, omitted as i64);
         }
-        Scope(Arc::new(Inner::new(options, Served::Requests, omitted)))
+        Inner::new(options, Served::Requests, omitted)
     }
 
     /// A scope for a stall that no request waited for.
@@ -178,16 +188,25 @@ impl Scope {
             requests: vec![Request::default()],
             started,
         };
-        Scope(Arc::new(Inner::new(options, Served::Stall, 0)))
+        Scope(Arc::new(Inner::new(options, Served::Stall(0), 0)))
     }
 
     /// A scope for a stall under a span that takes nothing any more, or is in another process. `id` is the stall's
     /// own, if it has been given away already.
     pub fn under(parent: SpanContext, id: Option<SpanId>, started: UnixNanos) -> Self {
+        Self::child(parent, id, started, 1)
+    }
+
+    /// A scope for a stall that no request waited for, in the trace of another such stall.
+    pub fn after(parent: SpanContext, started: UnixNanos) -> Self {
+        Self::child(parent, None, started, 0)
+    }
+
+    fn child(parent: SpanContext, id: Option<SpanId>, started: UnixNanos, waiting: usize) -> Self {
         let mut options = Self::orphan(started).0.options.clone();
         let identity = id.map(|id| with_span_id(&parent, Some(&id)));
         options.requests = vec![Request { parent: Some(parent), attributes: Attributes::new() }];
-        let inner = Inner::new(options, Served::Stall, 0);
+        let inner = Inner::new(options, Served::Stall(waiting), 0);
         inner.state.lock().identities.extend(identity);
         Scope(Arc::new(inner))
     }
@@ -218,9 +237,13 @@ impl Scope {
         self.0.options.requests.is_empty() && self.0.omitted == 0
     }
 
+    pub(crate) fn anchor(&self) -> Option<&Anchor> {
+        self.0.anchor.as_ref()
+    }
+
     /// Whether the stall itself is the span.
     pub fn is_orphan(&self) -> bool {
-        self.0.served == Served::Stall
+        matches!(self.0.served, Served::Stall(_))
     }
 
     /// Who is served, if the span is somebody else's.
@@ -240,10 +263,9 @@ impl Scope {
 
     /// How many requests wait, those beyond the limit included.
     pub fn waiting(&self) -> usize {
-        let requests = &self.0.options.requests;
         match self.0.served {
-            Served::Stall => requests.iter().filter(|request| request.parent.is_some()).count(),
-            _ => requests.len() + self.0.omitted,
+            Served::Stall(waiting) => waiting,
+            _ => self.0.options.requests.len() + self.0.omitted,
         }
     }
 
@@ -264,12 +286,6 @@ impl Scope {
         let mut state = self.0.state.lock();
         state.summary.add(event);
         event.stalls && !std::mem::replace(&mut state.counted, true)
-    }
-
-    /// Counts time that came after such a stall.
-    pub(crate) fn count_longer(&self, event: &CompileEvent, by: Duration) {
-        let ended = event.ended();
-        self.0.state.lock().summary.stall(ended, ended.saturating_add(nanos(by)));
     }
 
     /// The stalls so far, as many as a span may have events.
@@ -332,6 +348,9 @@ impl Scope {
         let first = !std::mem::replace(&mut state.begun, true);
         let first_stall = stall.event.stalls && !std::mem::replace(&mut state.counted, true);
         state.summary.add(&stall.event);
+        if self.is_orphan() && stall.operation.parent.is_none() {
+            state.own = Some(Arc::clone(&stall.event));
+        }
         let dropped = state.dropped_events;
         self.keep(&mut state, &stall.event, limits);
         let dropped = state.dropped_events - dropped;
@@ -381,40 +400,6 @@ impl Scope {
                 events: Arc::default(),
                 dropped_events: 0,
                 status: ending::status(stall.event.failure.as_ref()),
-            })
-            .collect()
-    }
-
-    /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
-    /// stage's spans. Where the spans have left, they stay as they are, and the stage's own span tells of it alone.
-    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
-        let mut state = self.0.state.lock();
-        if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
-            let longer = Arc::make_mut(known);
-            longer.stages.push(crate::model::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
-            longer.duration += by;
-            longer.stalls = true;
-        }
-        state.summary.lengthened();
-        let ended = event.ended();
-        state.summary.stall(ended, ended.saturating_add(nanos(by)));
-        let mut attributes = Attributes::new();
-        attributes.text(attribute::RUNTIME, &*event.runtime);
-        attributes.text(attribute::KERNEL_NAME, &*event.kernel.name);
-        attributes.double(attribute::DURATION, by.as_secs_f64());
-        attributes.bool(key::STALLED, true);
-        let identities = state.identities.iter().filter(|identity| identity.is_sampled());
-        identities
-            .map(|identity| Span {
-                context: with_span_id(identity, Some(&identify(Some(identity)).span_id())),
-                parent: Some(identity.clone()),
-                name: Cow::Borrowed(name::LAUNCHER),
-                started: ended,
-                ended: ended.saturating_add(nanos(by)),
-                attributes: attributes.clone(),
-                events: Arc::default(),
-                dropped_events: 0,
-                status: Status::Unset,
             })
             .collect()
     }

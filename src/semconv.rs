@@ -22,7 +22,7 @@ pub mod event {
     pub const AUTOTUNE: &str = "jit.autotune";
     /// A compiled kernel came from a cache on disk.
     pub const LOAD: &str = "jit.load";
-    /// Span: the C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
+    /// The C launcher of a compiled kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
     /// Stands for the events that did not fit on the span.
     pub const SUMMARY: &str = "jit.summary";
@@ -200,7 +200,7 @@ pub mod metric {
     pub const COMPILES: &str = "jit.compiles";
     /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
     pub const LOADS: &str = "jit.loads";
-    /// Counter, s: time lost to compiles and autotunes (a compile in an autotune counts once). By runtime and kernel,
+    /// Counter, s: time lost to compiles, autotunes and launchers (a compile in an autotune counts once). By runtime and kernel,
     /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";
     /// Counter, {request}: requests that waited for at least one compile.

@@ -30,6 +30,8 @@ counters! {
     Autotunes = "events.autotune",
     /// Loads from a disk cache recorded while armed.
     Loads = "events.load",
+    /// Launchers built for a compiled kernel (Triton up to 3.6), recorded while armed.
+    Launchers = "events.launcher",
     /// Compiles, autotunes and loads seen before arming.
     Warmup = "events.warmup",
     /// Re-traces that compiled nothing.

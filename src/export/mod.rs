@@ -69,8 +69,8 @@ impl Flushing {
     }
 
     /// Waits. False: not before `deadline`.
-    pub fn wait(self, deadline: Instant) -> bool {
-        match self.0 {
+    pub fn wait(&self, deadline: Instant) -> bool {
+        match &self.0 {
             None => true,
             Some(done) => done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok(),
         }

@@ -23,6 +23,8 @@ pub enum Place {
     Live(Arc<dyn LiveSpan>),
     /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
     Under(SpanContext),
+    /// Nobody, as with another stall, whose trace this one joins.
+    After(SpanContext),
     /// Nobody.
     Nobody,
 }
@@ -77,14 +79,6 @@ impl Live {
         first
     }
 
-    /// Adds to the summaries time that came after an event.
-    pub fn lengthen(&self, event: &CompileEvent, by: Duration) {
-        if let Some((_, scope)) = &self.root {
-            scope.count_longer(event, by);
-        }
-        self.summarise();
-    }
-
     /// Marks the span as failed. Its root is left alone: whether the error fails it too is for its owner to say.
     pub fn fail(&self, failure: &Failure) {
         self.span.fail(failure, self.scope.note_failed());
@@ -98,7 +92,8 @@ impl Live {
     fn summarise(&self) {
         let (summary, first) = self.scope.summary();
         self.span.summarise(&summary, first);
-        if let Some((root, scope)) = &self.root {
+        // The root may have ended before the span in it; an SDK complains of what comes after that.
+        if let Some((root, scope)) = self.root.as_ref().filter(|(root, _)| root.is_recording()) {
             let (summary, first) = scope.summary();
             root.summarise(&summary, first);
         }

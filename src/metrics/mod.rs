@@ -4,10 +4,6 @@
 mod histogram;
 mod series;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
@@ -44,17 +40,6 @@ struct State {
     compile_count: Series<u64>,
     load_count: Series<u64>,
     kernel_time: Series<f64>,
-    recent: VecDeque<Measured>,
-}
-
-/// A duration that is in no histogram yet: a stage that comes after it (Triton's launcher) may lengthen it, and what
-/// has been exported cannot be taken back out of its bucket.
-#[derive(Debug)]
-struct Measured {
-    event: Arc<CompileEvent>,
-    longer: Duration,
-    /// All of one but what was measured.
-    exemplar: Option<Exemplar>,
 }
 
 /// One instrument, as it stands.
@@ -122,9 +107,10 @@ impl Metrics {
     }
 
     /// Counts one more. `context` is the span of a request that waited.
-    pub fn add(&self, event: &Arc<CompileEvent>, context: Option<&SpanContext>) {
+    pub fn add(&self, event: &CompileEvent, context: Option<&SpanContext>) {
+        let seconds = event.duration.as_secs_f64();
         let exemplar = context.filter(|context| context.is_sampled()).map(|context| Exemplar {
-            seconds: 0.0,
+            seconds,
             time: event.ended(),
             trace_id: context.trace_id(),
             span_id: context.span_id(),
@@ -133,43 +119,24 @@ impl Metrics {
         let mut state = self.state.lock();
         match event.kind {
             Kind::Compile => *state.compile_count.of(&[by_runtime, by_cause(event.cause)]) += 1,
-            Kind::Autotune => {}
-            Kind::Load => return *state.load_count.of(&[by_runtime]) += 1,
+            Kind::Load => *state.load_count.of(&[by_runtime]) += 1,
+            Kind::Autotune | Kind::Launcher => {}
         }
-        if state.recent.len() >= State::RECENT
-            && let Some(oldest) = state.recent.pop_front()
-        {
-            state.settle(&oldest);
-        }
-        state.recent.push_back(Measured { event: Arc::clone(event), longer: Duration::ZERO, exemplar });
-    }
-
-    /// Adds to a duration what came after it. It is counted once, with all of it; where it has been exported by now,
-    /// it stays in its bucket, and the sum alone grows.
-    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration) {
-        let mut state = self.state.lock();
-        match state.recent.iter_mut().rev().find(|measured| Arc::ptr_eq(&measured.event, event)) {
-            Some(measured) => measured.longer += by,
-            None => {
-                let whole = event.duration + by;
-                state.histogram(event, |histogram| histogram.lengthen(by.as_secs_f64(), whole.as_secs_f64()));
-            }
-        }
+        state.measure(event, |histogram| histogram.add(seconds, exemplar));
     }
 
     /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
-    pub fn add_time(&self, event: &CompileEvent, time: Duration) {
+    pub fn add_time(&self, event: &CompileEvent) {
         if event.kind != Kind::Load {
             let kernel = bounded(&event.kernel.name, State::NAME_LENGTH);
             let labels = [(key::RUNTIME, &*event.runtime), (key::KERNEL_NAME, &*kernel)];
-            *self.state.lock().kernel_time.of(&labels) += time.as_secs_f64();
+            *self.state.lock().kernel_time.of(&labels) += event.duration.as_secs_f64();
         }
     }
 
     /// All of it, with what `stats` has counted of ourselves.
     pub fn snapshot(&self, stats: &Stats) -> Snapshot {
-        let mut state = self.state.lock();
-        state.settle_all();
+        let state = self.state.lock();
         let mut metrics = vec![
             metric(
                 name::COMPILE_DURATION,
@@ -193,7 +160,7 @@ impl Metrics {
             metric(
                 name::KERNEL_TIME,
                 "s",
-                "Time lost to compiles and autotunes after warm-up.",
+                "Time lost to compiles, autotunes and launcher builds after warm-up.",
                 Data::Time(state.kernel_time.all()),
             ),
         ];
@@ -211,24 +178,11 @@ impl Metrics {
 }
 
 impl State {
-    /// More than there are kernels between a compile and its launcher.
-    const RECENT: usize = 64;
     /// A label, not a text for reading: a few kernels are named by their whole signature.
     const NAME_LENGTH: usize = 120;
 
-    fn settle_all(&mut self) {
-        for measured in std::mem::take(&mut self.recent) {
-            self.settle(&measured);
-        }
-    }
-
-    fn settle(&mut self, measured: &Measured) {
-        let seconds = (measured.event.duration + measured.longer).as_secs_f64();
-        let exemplar = measured.exemplar.map(|exemplar| Exemplar { seconds, ..exemplar });
-        self.histogram(&measured.event, |histogram| histogram.add(seconds, exemplar));
-    }
-
-    fn histogram(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
+    /// A launcher is no compile: its time is in `kernel_time`, with the rest of what its kernel cost.
+    fn measure(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
         let by_runtime = (key::RUNTIME, &*event.runtime);
         let by_error = event.failure.as_ref().map(|failure| (key::ERROR_TYPE, &*failure.error_type));
         let by_cache = (key::CACHE_RESULT, event.cache.as_str());
@@ -237,7 +191,7 @@ impl State {
             (Kind::Compile, Some(by_error)) => change(self.compile_duration.of(&[by_runtime, by_error, by_cache])),
             (Kind::Autotune, None) => change(self.autotune_duration.of(&[by_runtime])),
             (Kind::Autotune, Some(by_error)) => change(self.autotune_duration.of(&[by_runtime, by_error])),
-            (Kind::Load, _) => {}
+            (Kind::Load | Kind::Launcher, _) => {}
         }
     }
 }

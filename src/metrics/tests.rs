@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
@@ -65,8 +66,7 @@ fn a_value_on_a_bound_is_counted_below_it() {
 fn kernels_beyond_the_limit_share_one_series_and_lose_no_time() {
     let metrics = Metrics::new(1);
     for kernel in 0..1_000 {
-        let event = compile(&format!("kernel_{kernel}"), 1_000);
-        metrics.add_time(&event, event.duration);
+        metrics.add_time(&compile(&format!("kernel_{kernel}"), 1_000));
     }
     let snapshot = metrics.snapshot(&Stats::default());
     let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
@@ -119,34 +119,22 @@ fn durations(metrics: &Metrics) -> Histogram {
     series[0].1.clone()
 }
 
-fn bucket(histogram: &Histogram) -> Option<f64> {
-    let at = histogram.counts.iter().position(|count| *count > 0).unwrap();
-    BOUNDS.get(at).copied()
-}
-
 #[test]
-fn a_stage_that_comes_later_is_counted_with_its_compile_and_once() {
-    let metrics = Metrics::new(1);
-    let flags = TraceFlags::SAMPLED;
-    let waited =
-        SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default());
-    let event = compile("k", 250);
-    metrics.add(&event, Some(&waited));
-    metrics.lengthen(&event, Duration::from_millis(750));
-    let whole = durations(&metrics);
-    assert_eq!((whole.count(), whole.sum, bucket(&whole), whole.range), (1, 1.0, Some(1.0), Some((1.0, 1.0))));
-    assert_eq!(whole.exemplars().map(|exemplar| exemplar.seconds).collect::<Vec<_>>(), [1.0]);
-}
-
-#[test]
-fn what_has_been_exported_stays_in_its_bucket_and_its_sum_grows() {
+fn a_launcher_is_time_that_its_kernel_costs_and_no_compile() {
     let metrics = Metrics::new(1);
     let event = compile("k", 250);
-    metrics.add(&event, None);
-    let exported = durations(&metrics);
-    metrics.lengthen(&event, Duration::from_millis(750));
-    let whole = durations(&metrics);
-    assert_eq!((whole.counts, whole.sum, whole.range), (exported.counts, 1.0, Some((0.25, 1.0))));
+    let launcher = CompileEvent { kind: Kind::Launcher, duration: Duration::from_millis(750), ..(*event).clone() };
+    for event in [&*event, &launcher] {
+        metrics.add(event, None);
+        metrics.add_time(event);
+    }
+    let compiles = durations(&metrics);
+    assert_eq!((compiles.count(), compiles.sum, compiles.range), (1, 0.25, Some((0.25, 0.25))));
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Count(counts) = of(&snapshot, name::COMPILES) else { panic!() };
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
+    assert_eq!(times.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>(), [1.0]);
 }
 
 #[test]
@@ -155,7 +143,6 @@ fn a_storm_between_two_exports_is_counted_whole() {
     for _ in 0..10_000 {
         metrics.add(&compile("k", 250), None);
     }
-    assert!(metrics.state.lock().recent.len() <= State::RECENT);
     assert_eq!(durations(&metrics).count(), 10_000);
 }
 

@@ -18,6 +18,8 @@ pub enum Kind {
     Load,
     /// Configurations were benchmarked against each other; compiles may nest in it.
     Autotune,
+    /// A launcher was built for a compiled kernel: a stall of its own, at the kernel's first launch.
+    Launcher,
 }
 
 impl Kind {
@@ -27,15 +29,17 @@ impl Kind {
             Kind::Compile => name::COMPILE,
             Kind::Load => name::LOAD,
             Kind::Autotune => name::AUTOTUNE,
+            Kind::Launcher => name::LAUNCHER,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`).
+    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`); a launcher has no setting.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
             Kind::Load => "load",
             Kind::Autotune => "autotune",
+            Kind::Launcher => "launcher",
         }
     }
 }
@@ -213,6 +217,21 @@ pub struct CompileEvent {
 }
 
 impl CompileEvent {
+    /// The launcher that was built for the kernel of this one, for so long.
+    pub fn launcher(&self, started: UnixNanos, duration: Duration) -> Self {
+        let stage = Stage { name: Cow::Borrowed(Kind::Launcher.word()), duration };
+        CompileEvent {
+            runtime_version: self.runtime_version.clone(),
+            started,
+            duration,
+            cache: CacheResult::Miss,
+            stages: vec![stage],
+            manual_warmup: self.manual_warmup,
+            thread: self.thread.clone(),
+            ..CompileEvent::new(Kind::Launcher, self.runtime.clone(), self.kernel.clone())
+        }
+    }
+
     /// An event of which only the kind, the runtime and the kernel are known.
     pub fn new(kind: Kind, runtime: impl Into<Cow<'static, str>>, kernel: Kernel) -> Self {
         let runtime = runtime.into();

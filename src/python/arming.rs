@@ -37,6 +37,29 @@ pub fn prepare_again() {
     }
 }
 
+/// [`arm`], as a user asks for it. Where it was done before with other arguments, the log says that they change nothing.
+///
+/// # Errors
+/// A setting that cannot be used.
+pub fn activate(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    if !is_armed() {
+        return arm(py, settings);
+    }
+    let (asked, running) = (resolve(settings), crate::monitor().map(|monitor| monitor.config()));
+    let word = |config: &Config| format!("mode={}, verbose={}", config.mode.word(), config.verbose);
+    if let (Ok(asked), Some(running)) = (asked, running)
+        && word(&asked) != word(running)
+    {
+        let text = format!(
+            "activate() asks for {}, but jitspan is active with {}: that stays until deactivate()",
+            word(&asked),
+            word(running)
+        );
+        report::log(py, "warning", &text);
+    }
+    Ok(())
+}
+
 /// Warm-up is over. Does nothing if it was over already.
 ///
 /// # Errors

@@ -26,9 +26,19 @@ thread_local! {
 
 /// A stall begins here and now. None: nothing is installed.
 pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
+    begin_after(py, None)
+}
+
+/// The same. Where nobody waits, it joins the trace of the stall that it belongs to.
+pub fn begin_after(py: Python<'_>, other: Option<&Recorded>) -> Option<Arc<Pending>> {
     let monitor = crate::monitor()?;
     let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
-    Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
+    let place = || match (place(py), other.filter(|other| other.waiting == 0).and_then(|other| other.scope.identity()))
+    {
+        (Place::Nobody, Some(identity)) => Place::After(identity),
+        (place, _) => place,
+    };
+    Some(Arc::new(monitor.begin(place, parent.as_deref())))
 }
 
 /// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
@@ -106,7 +116,9 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
             let whose = recorded.scope.whose();
             report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
-        Kind::Load => report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting)),
+        Kind::Load | Kind::Launcher => {
+            report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting));
+        }
     }
 }
 

@@ -339,7 +339,7 @@ print(json.dumps(jitspan.stats()))
 """,
         env=receiver.environment(metrics=True),
     ).json()
-    assert stats["spans.exported"] == stats["spans.recorded"] == 1
+    assert stats["spans.exported"] == stats["spans.recorded"] == 2
     assert len(receiver.spans) == 2
 
 

@@ -9,11 +9,13 @@ use pyo3::types::PyDict;
 
 use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
+use crate::process::installed;
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;
 use crate::python::host::gate;
 use crate::python::surface::doctor;
+use crate::stats::Stats;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -21,7 +23,7 @@ use crate::python::surface::doctor;
 /// everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
 /// marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 ///
-/// Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
+/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
 /// `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
 #[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
@@ -32,7 +34,7 @@ pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
         py,
         "activate",
         || (),
-        || arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string())),
+        || arming::activate(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string())),
     )
 }
 
@@ -52,7 +54,7 @@ pub fn deactivate(py: Python<'_>) -> PyResult<()> {
         || {
             hooks::remove(py);
             if let Some(monitor) = crate::monitor() {
-                monitor.arm(false);
+                monitor.disarm();
             }
             Ok(())
         },
@@ -71,23 +73,27 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
     };
-    Ok(gate::outside(py, || monitor.flush(timeout)))
+    Ok(gate::outside(py, || crate::flush(timeout)))
 }
 
-/// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
+/// What jitspan did in this process: counters by name, each there from the start, over all activations; and
+/// `export.last_error`, the exporter's last error as text, None until there is one.
 ///
 /// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
 #[pyfunction]
 #[pyo3(signature = () -> "dict[str, int | str | None]")]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let to = PyDict::new(py);
-    let Some(monitor) = crate::monitor() else { return Ok(to) };
-    for (name, count) in monitor.stats().snapshot() {
+    // Before there is a monitor nothing has been counted, and each name is there as 0.
+    let none = Stats::default();
+    let stats = crate::monitor().map_or(&none, |monitor| monitor.stats());
+    for (name, count) in stats.snapshot() {
         to.set_item(name, count)?;
     }
-    to.set_item("spans.queued", monitor.queued())?;
-    to.set_item("logs.queued", monitor.queued_logs())?;
-    to.set_item("export.last_error", monitor.stats().export_error())?;
+    let (spans, logs) = installed::queued();
+    to.set_item("spans.queued", spans)?;
+    to.set_item("logs.queued", logs)?;
+    to.set_item("export.last_error", stats.export_error())?;
     Ok(to)
 }
 

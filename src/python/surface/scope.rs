@@ -1,6 +1,8 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
+use std::time::Instant;
+
 use crate::process::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -9,9 +11,8 @@ use pyo3::types::PyDict;
 #[cfg(feature = "stub")]
 use pyo3::types::PyTuple;
 
-use crate::clock::{Source, System};
+use crate::clock::{Anchor, System};
 use crate::model::attribute::Attributes;
-use crate::model::event::UnixNanos;
 use crate::process;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
@@ -103,7 +104,7 @@ pub trait Step: Send + Sync {
 }
 
 struct Entered {
-    started: UnixNanos,
+    started: Instant,
     token: Option<Py<PyAny>>,
     core: Option<Made>,
 }
@@ -121,7 +122,7 @@ impl Scope {
         let generation = process::generation();
         let (started, made) = match &*self.entered.lock() {
             Some(entered) => (entered.started, entered.core.clone()),
-            None => (System.now(), None),
+            None => (Instant::now(), None),
         };
         if let Some(made) = made.filter(|made| made.generation == generation) {
             return made.core;
@@ -143,7 +144,8 @@ impl Scope {
         }
     }
 
-    fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
+    fn build(&self, py: Python<'_>, started: Instant) -> Core {
+        let anchor = Anchor::new(started, &System);
         let limit = crate::monitor().map_or(128, |monitor| monitor.config().max_requests);
         let (attributes, (requests, more)) = match &self.carriers {
             Carriers::Step(step) => {
@@ -152,8 +154,8 @@ impl Scope {
             }
             _ => (attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py, limit)),
         };
-        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started };
-        Core::with_more(options, limit, more)
+        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started: anchor.unix() };
+        Core::timed(options, limit, more, anchor)
     }
 
     /// The requests, at most `limit`, and how many there are beyond that.
@@ -284,7 +286,7 @@ impl Scope {
         if slf.get().entered.lock().is_some() {
             return Err(PyRuntimeError::new_err("this scope has been entered already; make one for each request"));
         }
-        let started = System.now();
+        let started = Instant::now();
         let outer = live(slf.py())?.map(Bound::unbind);
         let token = set(slf.py(), &slf)?;
         let older = std::mem::replace(&mut *slf.get().outer.lock(), outer);
