@@ -25,8 +25,9 @@ pyo3::create_exception!(
 /// After warm-up, call `activate()`. Put each request into `with request(headers): ...`. From then on a kernel that
 /// compiles while the request is served becomes a span event on the request's trace, exported over OTLP.
 /// Importing this module changes nothing.
-// `submodule`: no `PyInit_jitspan` of PyO3's, but the one of `entry`.
-#[pymodule(submodule)]
+// `submodule`: no `PyInit_jitspan` of PyO3's, but the one of `entry`. `gil_used`: a free-threaded Python, for which no
+// wheel of ours is made, takes its lock into use when it imports what it has built from source.
+#[pymodule(submodule, gil_used = true)]
 pub mod jitspan {
     #[pymodule_export]
     use super::UnexpectedCompileError;

@@ -292,3 +292,15 @@ def test_opentelemetry_instrument_installs_and_arms(program, environment):
         said = environment | {"JITSPAN_ARM": arm}
         code, stdout, stderr = run([instrument, *flags, sys.executable, program], said)
         assert (code, json.loads(stdout or "null")) == (0, {"active": active, "raised": None}), stderr
+
+
+@pytest.mark.parametrize("arm", ["after=1e10", "after=nan", "after=-1", "later"])
+def test_an_arming_that_never_comes_is_refused_at_once_and_nothing_fails_later(scripts, arm):
+    finished = scripts.run(
+        "import json, jitspan, threading; jitspan._start(); print(json.dumps(threading.active_count()))",
+        env={"OTEL_TRACES_EXPORTER": "none", "JITSPAN_ARM": arm},
+    )
+    assert finished.json() == 1
+    assert finished.stderr.strip() == (
+        f'JITSPAN_ARM="{arm}": expected now, after=<seconds> (at most 31536000) or manual'
+    )
