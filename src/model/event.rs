@@ -20,10 +20,12 @@ pub enum Kind {
     Autotune,
     /// No tuning covers what was asked for: a kernel runs that may be slow. It takes no time by itself.
     TunerMiss,
+    /// A launcher was built for a compiled kernel: a stall of its own, at the kernel's first launch.
+    Launcher,
 }
 
 impl Kind {
-    /// All of them.
+    /// Those that have a word in a setting: all but the launcher.
     pub const ALL: [Kind; 4] = [Kind::Compile, Kind::Autotune, Kind::Load, Kind::TunerMiss];
 
     /// The name of the span event and of the compile's own span.
@@ -33,16 +35,18 @@ impl Kind {
             Kind::Load => name::LOAD,
             Kind::Autotune => name::AUTOTUNE,
             Kind::TunerMiss => name::TUNER_MISS,
+            Kind::Launcher => name::LAUNCHER,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`).
+    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`); a launcher has no setting.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
             Kind::Load => "load",
             Kind::Autotune => "autotune",
             Kind::TunerMiss => "tuner_miss",
+            Kind::Launcher => "launcher",
         }
     }
 }
@@ -211,6 +215,10 @@ pub struct CompileEvent {
     pub first_in_process: bool,
     /// Bytes of the device's memory that were free when a kernel was loaded onto it.
     pub free_memory: Option<u64>,
+    /// Kernels compile as requests come, by the server's own choice: neither warned of nor raised.
+    pub expected: bool,
+    /// Whether it is long enough to be called a stall. Only a load from a cache on disk may not be.
+    pub stalls: bool,
     /// What failed, if it did.
     pub failure: Option<Failure>,
     /// The thread that waited: id of the operating system, and name.
@@ -220,6 +228,21 @@ pub struct CompileEvent {
 }
 
 impl CompileEvent {
+    /// The launcher that was built for the kernel of this one, for so long.
+    pub fn launcher(&self, started: UnixNanos, duration: Duration) -> Self {
+        let stage = Stage { name: Cow::Borrowed(Kind::Launcher.word()), duration };
+        CompileEvent {
+            runtime_version: self.runtime_version.clone(),
+            started,
+            duration,
+            cache: CacheResult::Miss,
+            stages: vec![stage],
+            manual_warmup: self.manual_warmup,
+            thread: self.thread.clone(),
+            ..CompileEvent::new(Kind::Launcher, self.runtime.clone(), self.kernel.clone())
+        }
+    }
+
     /// An event of which only the kind, the runtime and the kernel are known.
     pub fn new(kind: Kind, runtime: impl Into<Cow<'static, str>>, kernel: Kernel) -> Self {
         let runtime = runtime.into();
@@ -241,6 +264,8 @@ impl CompileEvent {
             manual_warmup: false,
             first_in_process: false,
             free_memory: None,
+            expected: false,
+            stalls: true,
             failure: None,
             thread: None,
             detail: None,
@@ -312,12 +337,15 @@ impl CompileEvent {
         if let Some(free) = self.free_memory {
             show_at(key::FREE_MEMORY, Seen::Int(i64::try_from(free).unwrap_or(i64::MAX)));
         }
+        if self.expected {
+            show_at(key::EXPECTED, Seen::Bool(true));
+        }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);
         }
         if let Some(failure) = &self.failure {
             show_at(key::ERROR_TYPE, Seen::Text(&failure.error_type));
-            show_at(key::ERROR_MESSAGE, Seen::Text(&failure.message));
+            show_at(key::EXCEPTION_MESSAGE, Seen::Text(&failure.message));
         }
         if let Some((id, name)) = &self.thread {
             show_at(key::THREAD_ID, Seen::Int(*id));

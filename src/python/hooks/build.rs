@@ -12,7 +12,7 @@ use crate::monitor::Pending;
 use crate::python::host::convert::get_text;
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Outcome};
+use crate::python::patch::{After, Outcome};
 use crate::python::stall;
 
 /// What became of it.

@@ -18,9 +18,10 @@ use pyo3::prelude::*;
 
 use crate::model::event::{CompileEvent, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::convert::get_text;
 use crate::python::host::guard;
 use crate::python::host::report;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
 use crate::python::patch::late;
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
@@ -52,19 +53,19 @@ pub struct Runtime {
     /// What it imports later, by itself.
     parts: &'static [Part],
     /// Patches its hook points.
-    install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    install: fn(&Bound<'_, PyModule>, &'static Patches) -> PyResult<()>,
     /// What is done there when warm-up is over.
-    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
-    /// Restores what it patched by other means than its `standings`, and forgets what it knows of this process.
+    armed: fn(&Bound<'_, PyModule>, &Patches) -> PyResult<()>,
+    /// Restores what it patched by other means than its `patches`, and forgets what it knows of this process.
     forget: fn(Python<'_>),
     /// What is patched.
-    pub standings: Standings,
+    pub patches: Patches,
     /// What became of it.
     state: Mutex<State>,
 }
 
 /// A module that a runtime imports later, and what is patched in it.
-type Part = (&'static str, fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>);
+type Part = (&'static str, fn(&Bound<'_, PyModule>, &'static Patches) -> PyResult<()>);
 
 /// What became of a runtime's hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +125,7 @@ pub fn remove(py: Python<'_>) {
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
         runtime.parts.iter().for_each(|part| late::forget(py, part.0));
-        runtime.standings.leave(py);
+        runtime.patches.restore(py);
         (runtime.forget)(py);
         runtime.set(State::Waiting);
     }
@@ -135,7 +136,25 @@ pub fn names() -> Vec<&'static str> {
     RUNTIMES.iter().map(|runtime| runtime.name).collect()
 }
 
+/// What is watched and what is not, on one line.
+pub fn in_short(py: Python<'_>) -> String {
+    RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect::<Vec<_>>().join(", ")
+}
+
 impl Runtime {
+    fn in_short(&self, py: Python<'_>) -> String {
+        let version = late::imported(py, self.package).and_then(|package| get_text(&package, "__version__"));
+        let name = version.map_or_else(|| self.title.to_owned(), |version| format!("{} {version}", self.title));
+        let points = self.patches.hook_points();
+        let missing: Vec<_> = points.iter().filter(|(_, patched)| !patched).map(|(point, _)| *point).collect();
+        match self.state() {
+            State::Hooked if missing.is_empty() => format!("{name} is watched"),
+            State::Hooked => format!("{name} is watched but for {}", missing.join(", ")),
+            State::Waiting => format!("{name} is watched once it is imported"),
+            State::Refused(reason) => format!("{name} is not watched: {reason}"),
+        }
+    }
+
     /// An event of it, of which only the kind and the kernel are known.
     pub fn event(&self, kind: Kind, kernel: Kernel) -> CompileEvent {
         let mut event = CompileEvent::new(kind, self.name, kernel);
@@ -154,14 +173,14 @@ impl Runtime {
 
     fn armed(&self, py: Python<'_>) {
         if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
-            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.patches));
         }
     }
 
     /// A part is patched with the rest, or by itself when it is imported later than that.
     fn stand_in(&'static self, part: &Part, module: &Bound<'_, PyAny>) -> PyResult<()> {
         match self.state() {
-            State::Hooked => (part.1)(module.cast::<PyModule>()?, &self.standings),
+            State::Hooked => (part.1)(module.cast::<PyModule>()?, &self.patches),
             State::Waiting | State::Refused(_) => Ok(()),
         }
     }
@@ -169,9 +188,9 @@ impl Runtime {
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
-        self.standings.leave(py);
-        let reason = match (self.install)(module.cast::<PyModule>()?, &self.standings) {
-            Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
+        self.patches.restore(py);
+        let reason = match (self.install)(module.cast::<PyModule>()?, &self.patches) {
+            Ok(()) if self.patches.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
                 for part in self.parts {
@@ -186,7 +205,7 @@ impl Runtime {
             }
             Err(error) => error.to_string(),
         };
-        self.standings.leave(py);
+        self.patches.restore(py);
         guard::fault(py, self.name, &reason);
         self.set(State::Refused(reason));
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 
 use crate::process;
+use crate::process::installed;
 use crate::python::host::imports;
 use crate::python::host::resource;
 
@@ -45,7 +46,5 @@ fn register(py: Python<'_>) -> PyResult<()> {
 
 #[pyfunction]
 fn leave(py: Python<'_>) {
-    if let Some(monitor) = crate::monitor() {
-        py.detach(|| monitor.shutdown(monitor.config().flush_timeout));
-    }
+    py.detach(installed::shutdown);
 }

@@ -15,7 +15,7 @@ use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
 use crate::python::hooks::known;
-use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::patch::{After, Call, Outcome};
 use crate::python::stall;
 use crate::stats::Counter;
 

@@ -2,8 +2,10 @@
 //! on `<root>/cache/<name>.<hash>`, where a build is finished in `<root>/tmp` and then renamed. The root is
 //! `$DG_JIT_CACHE_DIR`, of several with colons the first, else a folder in the home directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use crate::config::environment;
 
 /// A kernel that was built, or taken from the folder, since a moment.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ const FASTEST: Duration = Duration::from_millis(50);
 /// between. Other processes' builds in the same folder, at the same time, are none of such a row. Where ranks build the
 /// same kernel at once, there is one folder, by whoever was first.
 pub fn look(began: SystemTime, took: Duration) -> Vec<Found> {
-    let mut all: Vec<Found> = roots().iter().flat_map(|root| look_in(&root.join("cache"), began)).collect();
+    let mut all: Vec<Found> =
+        environment::deep_gemm_caches().iter().flat_map(|root| look_in(&root.join("cache"), began)).collect();
     all.sort_by_key(|found| found.ended);
     let (mut row, mut loaded): (Vec<Found>, Vec<Found>) = Default::default();
     let (mut next, mut within) = (began + took, LAST);
@@ -64,17 +67,6 @@ pub fn look(began: SystemTime, took: Duration) -> Vec<Found> {
     loaded.extend(all.into_iter().filter(|found| !found.built));
     row.extend(loaded.into_iter().take(FOUND));
     row
-}
-
-fn roots() -> Vec<PathBuf> {
-    let said = std::env::var_os("DG_JIT_CACHE_DIR").filter(|said| !said.is_empty());
-    match said {
-        Some(said) => std::env::split_paths(&said).take(8).collect(),
-        None => {
-            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-            [".deep_gemm", ".dj"].iter().map(|name| home.join(name)).collect()
-        }
-    }
 }
 
 fn look_in(folder: &Path, call: SystemTime) -> Vec<Found> {

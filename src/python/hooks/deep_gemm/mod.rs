@@ -25,10 +25,11 @@ use pyo3::types::{PyDict, PyFunction, PyType};
 use crate::model::event::{CacheResult, Cause, Kernel, Kind};
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get_text, text};
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::stall;
 
 /// The row of the table.
@@ -49,7 +50,7 @@ const fn row(package: &'static str) -> Runtime {
         install,
         armed: |_, _| Ok(()),
         forget: |_| known::forget(),
-        standings: Standings::new(),
+        patches: Patches::new(),
         state: Mutex::new(State::Waiting),
     }
 }
@@ -66,7 +67,7 @@ const LAUNCHES: [&str; 8] =
 const COMPILERS: [&str; 3] = ["nvcc", "nvrtc", "compil"];
 
 /// Stands in front of all that launches. `_C` is C++'s, and is called by what was bound by name before us.
-fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let functions = module.dict().items();
     let functions = functions.iter().filter_map(|pair| pair.extract::<(String, Bound<'_, PyAny>)>().ok());
     for (name, function) in functions {
@@ -77,7 +78,7 @@ fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyRes
                 && !function.is_instance_of::<PyModule>());
         if launches && callable && !function.is_instance_of::<PyDict>() {
             let label: Arc<str> = Arc::from(&*name);
-            standings.wrap(module, &name, "deep_gemm.call", move |_py: Python<'_>, _call: &Call<'_, '_>| {
+            patches.wrap(module, &name, "deep_gemm.call", move |_py: Python<'_>, _call: &Call<'_, '_>| {
                 Ok(Some(time(Arc::clone(&label))))
             })?;
         }
@@ -152,6 +153,7 @@ fn add(py: Python<'_>, event: &mut crate::model::event::CompileEvent, function: 
 }
 
 fn is_of_compiler(py: Python<'_>, error: &PyErr) -> bool {
-    let message = error.value(py).str().map(|message| text(message.as_any())).unwrap_or_default().to_lowercase();
+    let message =
+        error.value(py).str().or_none(py).map(|message| text(message.as_any())).unwrap_or_default().to_lowercase();
     COMPILERS.iter().any(|compiler| message.contains(compiler))
 }

@@ -17,7 +17,7 @@ use crate::model::event::Kernel;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
 use crate::python::host::convert::{get, get_text};
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 
 /// The row of the table.
 pub static RUNTIME: Runtime = Runtime {
@@ -39,22 +39,22 @@ pub static RUNTIME: Runtime = Runtime {
         known::forget();
         tuner::forget();
     },
-    standings: Standings::new(),
+    patches: Patches::new(),
     state: Mutex::new(State::Waiting),
 };
 
-fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     if let Some(class) = get(module, "JitSpec") {
-        standings.wrap(&class, "build_and_load", "flashinfer.build_and_load", asks)?;
+        patches.wrap(&class, "build_and_load", "flashinfer.build_and_load", asks)?;
     }
-    standings.wrap(module, "run_ninja", "flashinfer.run_ninja", ninja::runs)?;
+    patches.wrap(module, "run_ninja", "flashinfer.run_ninja", ninja::runs)?;
     Ok(())
 }
 
-fn install_cutedsl(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install_cutedsl(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let Some(class) = get(module, "JitSpecCuteDsl") else { return Ok(()) };
-    standings.wrap(&class, "build", "flashinfer.cutedsl.build", compiles)?;
-    standings.wrap(&class, "compile_and_persist", "flashinfer.cutedsl.compile_and_persist", compiles)?;
+    patches.wrap(&class, "build", "flashinfer.cutedsl.build", compiles)?;
+    patches.wrap(&class, "compile_and_persist", "flashinfer.cutedsl.compile_and_persist", compiles)?;
     Ok(())
 }
 

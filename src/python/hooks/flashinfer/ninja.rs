@@ -10,15 +10,16 @@ use pyo3::prelude::*;
 use super::RUNTIME;
 use crate::model::event::Kernel;
 use crate::python::hooks::build::{self, Asked, Did};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::text;
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
 
 /// See above.
 pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let path = |index: usize, name: &str| {
         let path = call.arg(index).or_else(|| call.keyword(name))?;
-        Some(PathBuf::from(text(&path.call_method0("__fspath__").ok()?)))
+        Some(PathBuf::from(text(&path.call_method0("__fspath__").or_none(py)?)))
     };
     let (Some(folder), Some(file)) = (path(0, "workdir"), path(1, "ninja_file")) else { return Ok(None) };
     let Some(target) = target(&folder, &file) else { return Ok(None) };

@@ -16,9 +16,10 @@ use pyo3::prelude::*;
 use super::RUNTIME;
 use crate::model::event::{Autotune, CacheResult, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, text};
 use crate::python::host::here;
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 use crate::python::stall;
 
 // After `[AutoTuner]: `, which is `[AutoTunner]: ` in old versions.
@@ -29,8 +30,11 @@ const FALLBACK: &str = "Using fallback tactic for ";
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 const TOLD_KEPT: usize = 4096;
 
+/// Names in the code of a constructor.
+const NAMES: usize = 1024;
+
 /// Stands in front of one of the logger's methods.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     // A package that only hands on what the module in it has.
     let Some(tuner) = get(module, "AutoTuner").filter(|tuner| {
         let of = get(tuner, "__module__").map(|of| text(&of));
@@ -40,10 +44,10 @@ pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     };
     let Some(logger) = get(module, "logger") else { return Ok(()) };
     let names = get(&tuner, "__init__").and_then(|init| get(&get(&init, "__code__")?, "co_names"));
-    let warns = names.is_some_and(|names| names.contains("_logged_cache_miss_oor").unwrap_or(false));
+    let warns = names.is_some_and(|names| each(&names, NAMES).any(|name| text(&name) == "_logged_cache_miss_oor"));
     match warns {
-        true => standings.wrap(&logger, "warning", "flashinfer.tuner.warning", hears)?,
-        false => standings.wrap(&logger, "debug", "flashinfer.tuner.debug", hears)?,
+        true => patches.wrap(&logger, "warning", "flashinfer.tuner.warning", hears)?,
+        false => patches.wrap(&logger, "debug", "flashinfer.tuner.debug", hears)?,
     };
     Ok(())
 }

@@ -15,11 +15,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::build::{self, Asked, Did};
+use crate::config::environment::SGLANG_CRASH_ON_JIT;
 use crate::model::event::Kernel;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
+use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert::{get, get_text, text};
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 
 /// The row of the table.
 pub static RUNTIME: Runtime = Runtime {
@@ -33,17 +35,15 @@ pub static RUNTIME: Runtime = Runtime {
     install,
     armed: |_, _| Ok(()),
     forget: |_| known::forget(),
-    standings: Standings::new(),
+    patches: Patches::new(),
     state: Mutex::new(State::Waiting),
 };
 
-const CRASH: &str = "SGLANG_CRASH_ON_JIT_COMPILE";
-
-fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
-    standings.wrap(module, "load_jit", "sglang_jit.load_jit", asks)?;
-    standings.wrap(module, "_load", "sglang_jit.load", loads)?;
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
+    patches.wrap(module, "load_jit", "sglang_jit.load_jit", asks)?;
+    patches.wrap(module, "_load", "sglang_jit.load", loads)?;
     if let Some(ninja) = get(module, "ninja") {
-        standings.wrap(&ninja, "build", "sglang_jit.build", builds)?;
+        patches.wrap(&ninja, "build", "sglang_jit.build", builds)?;
     }
     Ok(())
 }
@@ -58,7 +58,9 @@ fn asks(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         }
         let raise = follow(py, outcome);
         if let Some(monitor) = crate::monitor().filter(|_| crashes) {
-            py.detach(|| monitor.flush(monitor.config().flush_timeout));
+            boundary::leave_wait(py, move || {
+                monitor.flush(monitor.config().flush_timeout);
+            });
         }
         raise
     })))
@@ -93,5 +95,5 @@ fn asked(arguments: &Bound<'_, PyTuple>) -> Asked {
 }
 
 fn is_crash(py: Python<'_>, error: &PyErr) -> bool {
-    error.value(py).str().is_ok_and(|message| message.to_string_lossy().contains(CRASH))
+    error.value(py).str().or_none(py).is_some_and(|message| message.to_string_lossy().contains(SGLANG_CRASH_ON_JIT))
 }

@@ -21,8 +21,11 @@ use crate::model::event::Kernel;
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
+use crate::python::host::boundary::OrNone;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, item, text};
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::host::imports;
+use crate::python::patch::{After, Call, Patches};
 use crate::python::stall;
 
 /// The row of the table.
@@ -34,9 +37,9 @@ pub static RUNTIME: Runtime = Runtime {
     tested: ("0.1.8", "0.1.15"),
     // `tilelang.jit` as an attribute is a function; the module is in `sys.modules` only, and is the last to come.
     module: "tilelang.jit",
-    parts: &[("tilelang", |module, standings| {
+    parts: &[("tilelang", |module, patches| {
         // Bound by name there. It is wrapped once in each place, and calls pass one of them.
-        standings.wrap(module, "par_compile", "tilelang.par_compile", compiles_several).map(drop)
+        patches.wrap(module, "par_compile", "tilelang.par_compile", compiles_several).map(drop)
     })],
     install,
     armed: |_, _| Ok(()),
@@ -44,7 +47,7 @@ pub static RUNTIME: Runtime = Runtime {
         known::forget();
         PARALLEL.lock().clear();
     },
-    standings: Standings::new(),
+    patches: Patches::new(),
     state: Mutex::new(State::Waiting),
 };
 
@@ -56,16 +59,16 @@ const PARALLEL_KEPT: usize = 4096;
 const PARAMETERS: usize = 64;
 const DIMENSIONS: usize = 8;
 
-fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
-    let modules = module.py().import("sys")?.getattr("modules")?;
-    if let Some(class) = item(&modules, "tilelang.cache.kernel_cache").and_then(|module| get(&module, "KernelCache")) {
-        standings.wrap(&class, "cached", "tilelang.cached", asks)?;
-        standings.wrap(&class, "_load_kernel_from_disk", "tilelang.load_kernel_from_disk", loads)?;
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
+    let class = |module_name: &str, name: &str| get(&imports::loaded(module.py(), module_name)?, name);
+    if let Some(class) = class("tilelang.cache.kernel_cache", "KernelCache") {
+        patches.wrap(&class, "cached", "tilelang.cached", asks)?;
+        patches.wrap(&class, "_load_kernel_from_disk", "tilelang.load_kernel_from_disk", loads)?;
     }
-    if let Some(class) = item(&modules, "tilelang.jit.kernel").and_then(|module| get(&module, "JITKernel")) {
-        standings.wrap(&class, "_compile_and_create_adapter", "tilelang.compile_and_create_adapter", compiles)?;
+    if let Some(class) = class("tilelang.jit.kernel", "JITKernel") {
+        patches.wrap(&class, "_compile_and_create_adapter", "tilelang.compile_and_create_adapter", compiles)?;
     }
-    standings.wrap(module, "par_compile", "tilelang.jit.par_compile", compiles_several)?;
+    patches.wrap(module, "par_compile", "tilelang.jit.par_compile", compiles_several)?;
     Ok(())
 }
 
@@ -126,33 +129,37 @@ fn follow(py: Python<'_>, function: Option<&Bound<'_, PyAny>>, did: Did) -> Opti
 /// The `PrimFunc`: where it stands among the arguments differs, and it alone has these attributes.
 fn function<'py>(call: &Call<'_, 'py>) -> Option<Bound<'py, PyAny>> {
     let given = call.args.iter().skip(1).chain(call.kwargs.iter().flat_map(|kwargs| kwargs.iter().map(|pair| pair.1)));
-    given.take(16).find(|any| any.hasattr("attrs").unwrap_or(false) && any.hasattr("buffer_map").unwrap_or(false))
+    given.take(16).find(|any| get(any, "attrs").is_some() && get(any, "buffer_map").is_some())
 }
 
 fn kernel(function: Option<&Bound<'_, PyAny>>) -> Kernel {
     let name = function.and_then(|function| item(&get(function, "attrs")?, "global_symbol"));
     // Not `text`: it is a `str` of TVM's own.
-    let name = name.and_then(|name| name.str().ok()).map(|name| name.to_string_lossy().into_owned());
+    let name = name.and_then(|name| word(&name));
     Kernel::named(name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned()))
 }
 
 /// Its parameters: of a tensor type and shape.
 fn specialization(function: Option<&Bound<'_, PyAny>>) -> known::Specialization {
     let Some(function) = function else { return Vec::new() };
-    let parameters = get(function, "params").and_then(|parameters| parameters.try_iter().ok());
+    let parameters = get(function, "params");
     let buffers = get(function, "buffer_map");
-    let parameters = parameters.into_iter().flatten().take(PARAMETERS).flatten();
+    let parameters = parameters.iter().flat_map(|parameters| each(parameters, PARAMETERS));
     let describe = |parameter: Bound<'_, PyAny>| {
-        let buffer = buffers.as_ref().and_then(|buffers| buffers.get_item(&parameter).ok());
+        let buffer = buffers.as_ref().and_then(|buffers| buffers.get_item(&parameter).or_none(parameter.py()));
         let of = buffer.as_ref().unwrap_or(&parameter);
-        let name = get(of, "name").and_then(|name| name.str().ok())?.to_string_lossy().into_owned();
-        let dtype = get(of, "dtype").and_then(|dtype| dtype.str().ok())?.to_string_lossy().into_owned();
-        let dimensions = buffer.as_ref().and_then(|buffer| get(buffer, "shape")?.try_iter().ok());
-        let dimensions: Vec<String> =
-            dimensions.into_iter().flatten().take(DIMENSIONS).flatten().map(dimension).collect();
+        let name = word(&get(of, "name")?)?;
+        let dtype = word(&get(of, "dtype")?)?;
+        let shape = buffer.as_ref().and_then(|buffer| get(buffer, "shape"));
+        let dimensions: Vec<String> = shape.iter().flat_map(|shape| each(shape, DIMENSIONS)).map(dimension).collect();
         Some((name, if buffer.is_some() { format!("{dtype}[{}]", dimensions.join(", ")) } else { dtype }))
     };
     parameters.filter_map(describe).collect()
+}
+
+/// A text of a type of its own.
+fn word(any: &Bound<'_, PyAny>) -> Option<String> {
+    any.str().or_none(any.py()).map(|word| text(word.as_any()))
 }
 
 /// A number, or the name of a variable.

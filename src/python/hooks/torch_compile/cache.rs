@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::model::event::CacheResult;
+use crate::python::host::convert::get;
 use crate::python::host::imports;
 
 /// The counters at one moment.
@@ -21,7 +22,7 @@ const MISSES: [(&str, &str); 2] = [("inductor", "fxgraph_cache_miss"), ("inducto
 impl Counters {
     /// As they are now.
     pub fn now(py: Python<'_>) -> Self {
-        let counters = imports::loaded(py, "torch._dynamo.utils").and_then(|utils| utils.getattr("counters").ok());
+        let counters = imports::loaded(py, "torch._dynamo.utils").and_then(|utils| get(&utils, "counters"));
         let Some(counters) = counters else { return Counters::default() };
         // `PyDict::get_item` does not call `__missing__`: these are default dictionaries.
         let count = |(part, name): (&str, &str)| -> Option<u64> {

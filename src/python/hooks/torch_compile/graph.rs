@@ -8,8 +8,10 @@ use super::RUNTIME;
 use super::cache::Counters;
 use super::frame;
 use crate::model::event::{CacheResult, Cause, Kernel, Kind};
+use crate::python::host::boundary::OrNone;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text};
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 use crate::python::stall;
 
 /// A graph that belongs to no frame.
@@ -19,8 +21,8 @@ const UNNAMED: &str = "inductor_graph";
 const NODES: usize = 10_000;
 
 /// Stands in front of it.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
-    standings.wrap(module, "_compile_fx_inner", "torch_compile.graph", compiles)?;
+pub fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
+    patches.wrap(module, "_compile_fx_inner", "torch_compile.graph", compiles)?;
     Ok(())
 }
 
@@ -31,7 +33,7 @@ fn compiles(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     }
     let Some(pending) = stall::begin_holding(py) else { return Ok(None) };
     let id = super::current_id(py);
-    let backward = call.keyword("is_backward").is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    let backward = call.keyword("is_backward").is_some_and(|flag| flag.is_truthy().or_none(py).unwrap_or(false));
     let kernel = kernel(id.as_deref(), backward);
     let cause = backward.then_some(Cause::FirstUse);
     let counters = Counters::now(py);
@@ -64,7 +66,8 @@ fn kernel(id: Option<&str>, backward: bool) -> Kernel {
 /// Whether the graph has a call in it: one that only hands its inputs on is not compiled.
 fn computes(graph: &Bound<'_, PyAny>) -> bool {
     let nodes = get(graph, "graph").and_then(|graph| get(&graph, "nodes"));
-    let Some(nodes) = nodes.and_then(|nodes| nodes.try_iter().ok()) else { return true };
-    let mut nodes = nodes.take(NODES).flatten();
-    nodes.any(|node| get_text(&node, "op").is_some_and(|op| op.starts_with("call_")))
+    let Some(nodes) = nodes else { return true };
+    let mut nodes = each(&nodes, NODES);
+    let computes = nodes.any(|node| get_text(&node, "op").is_some_and(|op| op.starts_with("call_")));
+    computes || nodes.has_failed()
 }

@@ -29,10 +29,11 @@ use pyo3::prelude::*;
 use crate::model::event::CompileEvent;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, text};
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
 
 /// The row of the table.
 pub static RUNTIME: Runtime = Runtime {
@@ -55,14 +56,14 @@ pub static RUNTIME: Runtime = Runtime {
         frame::forget();
         pool::forget();
     },
-    standings: Standings::new(),
+    patches: Patches::new(),
     state: Mutex::new(State::Waiting),
 };
 
-fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
-    standings.wrap(module, "_compile", "torch_compile.frame", frame::compiles)?;
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
+    patches.wrap(module, "_compile", "torch_compile.frame", frame::compiles)?;
     let reasons = "get_and_maybe_log_recompilation_reasons";
-    standings.wrap(module, reasons, "torch_compile.recompilation_reasons", frame::explains)?;
+    patches.wrap(module, reasons, "torch_compile.recompilation_reasons", frame::explains)?;
     Ok(())
 }
 
@@ -85,5 +86,5 @@ fn id(compile_id: &Bound<'_, PyAny>) -> Option<String> {
 /// The id of what is compiled in this thread now.
 fn current_id(py: Python<'_>) -> Option<String> {
     let context = get(&imports::loaded(py, "torch._guards")?, "CompileContext")?;
-    id(&context.call_method0("current_compile_id").ok().filter(|id| !id.is_none())?)
+    id(&context.call_method0("current_compile_id").or_none(py).filter(|id| !id.is_none())?)
 }

@@ -6,21 +6,22 @@
 //! Whether the worker compiled it, or found it on disk, it does not say: the files in Triton's cache do, by their age.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyWeakrefReference};
 
+use crate::config::environment;
 use crate::model::event::{CacheResult, Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
 use crate::python::hooks::triton;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, text};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 use crate::python::stall;
 
 /// A kernel that the pool was given.
@@ -32,7 +33,7 @@ struct Given {
     pending: Arc<Pending>,
     submitted: SystemTime,
     /// How long the pool took, once it is done.
-    done: Arc<OnceLock<Duration>>,
+    done: Arc<Mutex<Option<Duration>>>,
 }
 
 static GIVEN: Mutex<VecDeque<Given>> = Mutex::new(VecDeque::new());
@@ -43,18 +44,18 @@ const GIVEN_KEPT: usize = 1024;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Stands in front of both ends.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let py = module.py();
     if let Some(class) = get(module, "AsyncCompile") {
-        standings.wrap(&class, "triton", "torch_compile.pool.triton", gives)?;
+        patches.wrap(&class, "triton", "torch_compile.pool.triton", gives)?;
     }
     if let Some(class) =
         imports::loaded(py, "torch._inductor.codecache").and_then(|module| get(&module, "LambdaFuture"))
     {
-        standings.wrap(&class, "result", "torch_compile.pool.result", waits)?;
+        patches.wrap(&class, "result", "torch_compile.pool.result", waits)?;
     }
     if module.hasattr("_worker_compile_triton_thread")? {
-        standings.wrap(module, "_worker_compile_triton_thread", "torch_compile.pool.thread", compiles)?;
+        patches.wrap(module, "_worker_compile_triton_thread", "torch_compile.pool.thread", compiles)?;
     }
     Ok(())
 }
@@ -80,10 +81,11 @@ fn gives(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         if GIVEN.lock().iter().any(|given| given.future.as_ptr() == future.as_ptr()) {
             return Ok(None);
         }
-        let done = Arc::new(OnceLock::new());
+        let done = Arc::new(Mutex::new(None));
         let (clock, finished) = (Arc::clone(&pending), Arc::clone(&done));
+        // In a thread of the pool's. It touches nothing of Python's.
         let callback = PyCFunction::new_closure(py, None, None, move |_, _| {
-            let _ = finished.set(clock.elapsed());
+            finished.lock().get_or_insert_with(|| clock.elapsed());
         })?;
         task.call_method1("add_done_callback", (callback,))?;
         let given = Given { future, name, source, pending, submitted, done };
@@ -125,7 +127,7 @@ fn waits(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let file = outcome.ok().and_then(|kernel| get_text(kernel, "filename"));
         let hashes = outcome.ok().map(hashes).unwrap_or_default();
         let mut event = triton::RUNTIME.event(Kind::Compile, Kernel { file, ..Kernel::named(given.name) });
-        event.duration = given.done.get().copied().unwrap_or_else(|| given.pending.elapsed());
+        event.duration = given.done.lock().unwrap_or_else(|| given.pending.elapsed());
         event.failure = outcome.err().map(|error| stall::failure(py, error));
         event.cache = guard(py, "torch_compile.pool.age", || Ok(age(&hashes, given.submitted))).unwrap_or_default();
         if event.cache == CacheResult::Hit {
@@ -148,14 +150,14 @@ fn take(future: &Bound<'_, PyAny>) -> Option<Given> {
 
 /// Of each configuration's kernel, as Triton has it.
 fn hashes(tuner: &Bound<'_, PyAny>) -> Vec<String> {
-    let results = get(tuner, "compile_results").and_then(|results| results.try_iter().ok());
-    let results = results.into_iter().flatten().take(256).flatten();
+    let results = get(tuner, "compile_results");
+    let results = results.iter().flat_map(|results| each(results, 256));
     results.filter_map(|result| get_text(&get(&result, "kernel")?, "hash")).collect()
 }
 
 /// Whether the files of these kernels were there before.
 fn age(hashes: &[String], since: SystemTime) -> CacheResult {
-    let Some(folder) = std::env::var_os("TRITON_CACHE_DIR").map(PathBuf::from) else { return CacheResult::Unknown };
+    let Some(folder) = environment::triton_cache() else { return CacheResult::Unknown };
     let mut found = CacheResult::Unknown;
     for folder in hashes.iter().filter_map(|hash| Some(folder.join(base32(hash)?))) {
         for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -8,8 +8,9 @@ use pyo3::types::PyDict;
 use super::RUNTIME;
 use super::frame;
 use crate::model::event::{Autotune, CacheResult, Kernel, Kind};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item, text};
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 use crate::python::stall;
 
 /// Configurations looked at.
@@ -21,30 +22,30 @@ thread_local! {
 }
 
 /// `CachingAutotuner`: its first run chooses one of its configurations.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let Some(class) = get(module, "CachingAutotuner") else { return Ok(()) };
-    standings.wrap(&class, "autotune_to_one_config", "torch_compile.autotune", tunes)?;
-    standings.wrap(&class, "coordinate_descent_tuning", "torch_compile.coordinate_descent", descends)?;
+    patches.wrap(&class, "autotune_to_one_config", "torch_compile.autotune", tunes)?;
+    patches.wrap(&class, "coordinate_descent_tuning", "torch_compile.coordinate_descent", descends)?;
     Ok(())
 }
 
 /// `max-autotune`: which of several kernels, and of their configurations, is chosen by benchmark, inside a compile.
-pub fn install_selection(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install_selection(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let Some(class) = get(module, "AlgorithmSelectorCache") else { return Ok(()) };
-    standings.wrap(&class, "lookup", "torch_compile.max_autotune", selects)?;
+    patches.wrap(&class, "lookup", "torch_compile.max_autotune", selects)?;
     for (name, place) in [
         ("benchmark_in_current_process", "torch_compile.benchmark_in_current_process"),
         ("benchmark_in_sub_process", "torch_compile.benchmark_in_sub_process"),
     ] {
-        standings.wrap(&class, name, place, benchmarks)?;
+        patches.wrap(&class, name, place, benchmarks)?;
     }
     Ok(())
 }
 
 /// A CUDA graph is recorded: the graph is run once more for it, with the device waited for.
-pub fn install_recording(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+pub fn install_recording(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let Some(class) = get(module, "CUDAGraphTreeManager") else { return Ok(()) };
-    standings.wrap(&class, "record_function", "torch_compile.record_function", records)?;
+    patches.wrap(&class, "record_function", "torch_compile.record_function", records)?;
     Ok(())
 }
 
@@ -93,7 +94,7 @@ fn kernel(tuner: &Bound<'_, PyAny>) -> Kernel {
 
 /// The configuration of the launcher that is left, or that was given back.
 fn best(tuner: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Option<String> {
-    let left = get(tuner, "launchers").and_then(|launchers| launchers.get_item(0).ok());
+    let left = get(tuner, "launchers").and_then(|launchers| launchers.get_item(0).or_none(launchers.py()));
     let launcher = if value.is_none() { left? } else { value.clone() };
     let config = get(&launcher, "config")?;
     let mut words: Vec<String> = get(&config, "kwargs")

@@ -21,7 +21,7 @@ use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::stall;
 
 /// Between the hook before and the hook after.
@@ -48,7 +48,7 @@ const ENTRIES_KEPT: usize = 1024;
 static POST_HOOK: AtomicBool = AtomicBool::new(false);
 
 /// The watches on `compile` attributes. They hold their functions weakly: kernels come and go.
-pub static FUNCTIONS: Standings = Standings::new();
+pub static FUNCTIONS: Patches = Patches::new();
 
 /// Says whether this version has a hook after the compile.
 pub fn set_post_hook(present: bool) {

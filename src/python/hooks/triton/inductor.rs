@@ -13,7 +13,7 @@ use super::describe;
 use crate::model::event::Kind;
 use crate::process::lock::Mutex;
 use crate::python::host::convert::get_text;
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
 
 /// Hashes of the kernels that were compiled or loaded here, the oldest first.

@@ -7,21 +7,12 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use super::RUNTIME;
+use super::frame::Heard;
 use super::{describe, frame, inductor, manual, source};
 use crate::model::event::{CacheResult, Kind, Stage, nanos};
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
-
-/// What it said.
-pub struct Heard {
-    /// Stages in the order they ran.
-    pub stages: Vec<Stage>,
-    /// The whole, as Triton timed it.
-    pub total: Duration,
-    /// Whether the cache on disk had it.
-    pub cache_hit: bool,
-}
 
 /// Called once for each compile or load, in the thread that did it.
 pub fn heard(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {

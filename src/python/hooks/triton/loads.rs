@@ -14,10 +14,11 @@ use super::{RUNTIME, describe};
 use crate::model::event::{Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Interceptor, Watch};
+use crate::python::patch::{After, Call, Hook, Wrapper};
 use crate::python::stall;
 
 thread_local! {
@@ -26,7 +27,13 @@ thread_local! {
 }
 
 /// What was added, and to what.
-static ADDED: Mutex<Vec<(Py<PyAny>, Py<Interceptor>)>> = Mutex::new(Vec::new());
+struct Added {
+    chain: Py<PyAny>,
+    wrapper: Py<PyAny>,
+    hook: Py<Hook>,
+}
+
+static ADDED: Mutex<Vec<Added>> = Mutex::new(Vec::new());
 
 /// Adds ours to both.
 pub fn install(py: Python<'_>, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
@@ -40,23 +47,23 @@ fn add(
     runtime: &Bound<'_, PyAny>,
     name: &str,
     place: &'static str,
-    watch: impl Watch + 'static,
+    watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>,
 ) -> PyResult<bool> {
-    let Some(chain) = get(runtime, name).filter(|chain| chain.hasattr("add").unwrap_or(false)) else {
+    let Some(chain) = get(runtime, name).filter(|chain| get(chain, "add").is_some()) else {
         return Ok(false);
     };
-    let ours = Interceptor::slot(py, None, place, watch)?;
-    chain.call_method1("add", (&ours,))?;
-    ADDED.lock().push((chain.unbind(), ours));
+    let (wrapper, hook) = Wrapper::slot(py, None, place, watch)?;
+    chain.call_method1("add", (&wrapper,))?;
+    ADDED.lock().push(Added { chain: chain.unbind(), wrapper: wrapper.unbind(), hook });
     Ok(true)
 }
 
 /// Takes them out.
 pub fn forget(py: Python<'_>) {
     let added = std::mem::take(&mut *ADDED.lock());
-    for (chain, ours) in added {
-        ours.get().retire();
-        guard(py, "triton.loads.forget", || chain.bind(py).call_method1("remove", (&ours,)).map(drop));
+    for Added { chain, wrapper, hook } in added {
+        hook.get().retire();
+        guard(py, "triton.loads.forget", || chain.bind(py).call_method1("remove", (&wrapper,)).map(drop));
     }
 }
 
@@ -73,7 +80,7 @@ fn ends(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some((pending, free)) = LOADING.take() else { return Ok(None) };
     let Some(monitor) = crate::monitor() else { return Ok(None) };
     let (duration, config) = (pending.elapsed(), monitor.config());
-    if duration < config.slow_load && free.is_none_or(|free| free > config.low_memory) {
+    if duration < config.slow_load && free.is_none_or(|free| free > config.low_memory as u64) {
         return Ok(None);
     }
     let name = call.arg(2).or_else(|| call.keyword("name")).map(|name| text(&name));
@@ -90,7 +97,7 @@ fn ends(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 /// the device.
 fn free_memory(py: Python<'_>) -> Option<u64> {
     let cuda = imports::loaded(py, "torch.cuda")?;
-    let begun = cuda.call_method0("is_initialized").ok()?.is_truthy().ok()?;
-    let free = begun.then(|| cuda.call_method0("mem_get_info").ok())??;
-    free.get_item(0).ok()?.extract().ok()
+    let begun = cuda.call_method0("is_initialized").or_none(py)?.is_truthy().or_none(py)?;
+    let free = begun.then(|| cuda.call_method0("mem_get_info").or_none(py))??;
+    free.get_item(0).or_none(py)?.extract().ok()
 }
