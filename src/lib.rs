@@ -40,5 +40,5 @@ pub mod view;
 pub use config::{Config, ConfigError, Mode, Settings};
 pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
 pub use monitor::{Monitor, UnexpectedCompile};
-pub use process::installed::{flush, install, install_for, monitor, prepare, record, set_resource};
+pub use process::installed::{flush, install, install_for, monitor, notices, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

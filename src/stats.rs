@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::export::reach::{Reach, printable};
 use crate::process::lock::Mutex;
 
 macro_rules! counters {
@@ -99,6 +100,8 @@ counters! {
 /// The books of one signal: `recorded` = `exported` + all the rest + what is queued.
 #[derive(Debug, Clone, Copy)]
 pub struct Ledger {
+    /// What they are.
+    pub noun: &'static str,
     /// Handed to the exporter.
     pub recorded: Counter,
     /// Taken by the collector.
@@ -124,6 +127,7 @@ pub struct Ledger {
 impl Ledger {
     /// Of spans.
     pub const SPANS: Ledger = Ledger {
+        noun: "spans",
         recorded: Counter::SpansRecorded,
         exported: Counter::SpansExported,
         queue_full: Counter::DroppedQueueFull,
@@ -138,6 +142,7 @@ impl Ledger {
 
     /// Of log-based events.
     pub const LOGS: Ledger = Ledger {
+        noun: "log-based events",
         recorded: Counter::LogsRecorded,
         exported: Counter::LogsExported,
         queue_full: Counter::LogsQueueFull,
@@ -172,6 +177,7 @@ pub struct Stats {
     runtimes: Mutex<BTreeMap<String, u64>>,
     faults: Mutex<BTreeMap<String, u64>>,
     export_error: Mutex<Option<String>>,
+    reach: Reach,
 }
 
 impl Default for Stats {
@@ -181,6 +187,7 @@ impl Default for Stats {
             runtimes: Mutex::default(),
             faults: Mutex::default(),
             export_error: Mutex::default(),
+            reach: Reach::default(),
         }
     }
 }
@@ -232,7 +239,12 @@ impl Stats {
 
     /// Remembers why the collector did not take something; the newest reason stays.
     pub fn note_export_error(&self, message: &str) {
-        *self.export_error.lock() = Some(crate::model::attribute::bounded(message, 400).into_owned());
+        *self.export_error.lock() = Some(printable(message));
+    }
+
+    /// Whether collectors take what is sent to them.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Why the collector last did not take something.

@@ -8,9 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::config::{Mode, Settings};
+use crate::export::reach::Moment;
 use crate::process::installed;
 use crate::python::arming;
 use crate::python::hooks;
+use crate::python::host::report;
 use crate::python::surface::status;
 use crate::stats::Stats;
 use crate::view::cli::Command;
@@ -58,7 +60,9 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
     };
-    Ok(py.detach(|| crate::flush(timeout)))
+    let flushed = py.detach(|| crate::flush(timeout));
+    report::collectors(py, Moment::Running);
+    Ok(flushed)
 }
 
 /// What jitspan did in this process: counters by name, each there from the start, over all activations; and
