@@ -72,5 +72,5 @@ pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failu
 pub use monitor::{Monitor, UnexpectedCompile};
 #[cfg(feature = "sdk")]
 pub use process::installed::through::{export_through, install_through};
-pub use process::installed::{flush, install, install_for, monitor, prepare, record, set_resource};
+pub use process::installed::{flush, install, install_for, monitor, notices, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

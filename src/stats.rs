@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::export::reach::{Reach, printable};
 use crate::process::lock::Mutex;
 
 macro_rules! counters {
@@ -101,6 +102,8 @@ counters! {
 /// The books of one signal: `recorded` = `exported` + all the rest + what is queued.
 #[derive(Debug, Clone, Copy)]
 pub struct Ledger {
+    /// What they are.
+    pub noun: &'static str,
     /// Handed to the exporter.
     pub recorded: Counter,
     /// Taken by the collector.
@@ -126,6 +129,7 @@ pub struct Ledger {
 impl Ledger {
     /// Of spans.
     pub const SPANS: Ledger = Ledger {
+        noun: "spans",
         recorded: Counter::SpansRecorded,
         exported: Counter::SpansExported,
         queue_full: Counter::DroppedQueueFull,
@@ -140,6 +144,7 @@ impl Ledger {
 
     /// Of log-based events.
     pub const LOGS: Ledger = Ledger {
+        noun: "log-based events",
         recorded: Counter::LogsRecorded,
         exported: Counter::LogsExported,
         queue_full: Counter::LogsQueueFull,
@@ -175,6 +180,7 @@ pub struct Stats {
     runtimes: Mutex<BTreeMap<String, u64>>,
     faults: Mutex<BTreeMap<String, u64>>,
     export_error: Mutex<Option<String>>,
+    reach: Reach,
 }
 
 impl Default for Stats {
@@ -184,6 +190,7 @@ impl Default for Stats {
             runtimes: Mutex::default(),
             faults: Mutex::default(),
             export_error: Mutex::default(),
+            reach: Reach::default(),
         }
     }
 }
@@ -235,11 +242,16 @@ impl Stats {
 
     /// Remembers why the collector did not take something; the newest reason stays. The first is told.
     pub fn note_export_error(&self, message: &str) {
-        let message = crate::model::attribute::bounded(message, 400);
-        let before = self.export_error.lock().replace(message.clone().into_owned());
+        let message = printable(message);
+        let before = self.export_error.lock().replace(message.clone());
         if before.is_none() && !crate::report::export_failed(&message) {
             self.fault("tracing");
         }
+    }
+
+    /// Whether collectors take what is sent to them.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Why the collector last did not take something.

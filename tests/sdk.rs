@@ -240,8 +240,22 @@ async fn a_batch_holds_as_many_as_our_settings_say_and_never_more_than_a_collect
     let counts = collector.messages().iter().map(|message| names(message).len()).collect::<Vec<_>>();
     assert_eq!(counts, [100, 100, 50]);
 
+    /// Slow, so that all of them wait when the thread comes for more.
+    #[derive(Debug)]
+    struct Slow(SpanExporter);
+
+    impl Exporter for Slow {
+        async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.0.export(spans).await
+        }
+    }
+
     let collector = Collector::start().await;
-    let program = Program::to(&collector);
+    let endpoint = format!("http://{}", collector.address);
+    let program = Program::new(move || over_grpc(&endpoint).map(Slow).map_err(|error| error.to_string()));
+    program.send("first");
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let large = |name: String| {
         let mut attributes = Attributes::new();
         attributes.text("jit.signature", "x".repeat(20_000));
@@ -252,7 +266,7 @@ async fn a_batch_holds_as_many_as_our_settings_say_and_never_more_than_a_collect
     assert!(program.flush(SOON).await, "{:?}", program.stats.export_error());
     let sizes: Vec<usize> = collector.messages().iter().map(Message::encoded_len).collect();
     assert!(sizes.len() >= 2 && sizes.iter().all(|size| *size < 4 * 1024 * 1024), "{sizes:?}");
-    assert_eq!(program.books(), (350, 0, 0));
+    assert_eq!(program.books(), (351, 0, 0));
 }
 
 #[tokio::test]

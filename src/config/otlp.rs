@@ -275,7 +275,7 @@ pub(super) fn file(said: &Said<'_>) -> Result<Option<PathBuf>, ConfigError> {
 
 /// A file that is not there now would fail every export later, so it stops here.
 fn readable(variable: &str, path: &str) -> Result<PathBuf, ConfigError> {
-    match std::fs::File::open(path).and_then(|file| file.metadata()) {
+    match crate::process::file::open(path.as_ref()).and_then(|file| file.metadata()) {
         Ok(found) if !found.is_dir() => Ok(PathBuf::from(path)),
         Ok(_) => Err(ConfigError::new(variable, path, "a PEM file, not a folder")),
         Err(error) => {

@@ -27,6 +27,11 @@ pub struct ConsoleSink(Pipe<Lines>);
 struct Lines;
 
 impl Outlet for Lines {
+    /// The log may go the same way.
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
     fn message(&self, records: &[Vec<u8>]) -> Bytes {
         records.concat().into()
     }

@@ -6,6 +6,7 @@ pub mod console;
 pub mod memory;
 pub mod otlp;
 mod pipe;
+pub mod reach;
 pub mod resource;
 #[cfg(feature = "sdk")]
 pub mod sdk;

@@ -1,6 +1,7 @@
 //! The one place that knows of `fork` and of signals, and the only `unsafe` code.
 
 pub(crate) mod concurrency;
+pub(crate) mod file;
 pub(crate) mod installed;
 pub(crate) mod line_gate;
 pub(crate) mod lock;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use crate::export::reach::Moment;
 use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
@@ -114,6 +115,7 @@ pub fn finish(
     if raise.is_none() {
         tell(py, monitor, &recorded, specialization);
     }
+    report::collectors(py, Moment::Running);
     (Some(recorded), raise)
 }
 

@@ -147,8 +147,7 @@ def by_ray(llm: Any) -> bool:
     sys.modules["ray.util.placement_group"].PlacementGroup = None
     sys.modules["ray._private.state"].available_resources_per_node = None
     sys.modules.pop("vllm.v1.executor.ray_utils", None)
-    from vllm.v1.executor import ray_utils
-
+    ray_utils = importlib.import_module("vllm.v1.executor.ray_utils")
     if not hasattr(ray_utils, "RayWorkerWrapper"):
         return False
     executor = llm.llm_engine.engine_core.engine_core.model_executor

@@ -121,7 +121,7 @@ class Worker:
         return result
 
 
-def scheduler() -> Any:
+def scheduler(traced: bool) -> Any:
     """A `Scheduler` with as much state as its `run_event_loop` and `run_batch` look at."""
     made = object.__new__(scheduling.Scheduler)
     made.__dict__.update(
@@ -135,7 +135,7 @@ def scheduler() -> Any:
         scheduler_stage_metrics=None,
         future_map=Quiet(),
         model_worker=Worker(),
-        server_args=types.SimpleNamespace(enable_pd_role_switch=False),
+        server_args=types.SimpleNamespace(enable_pd_role_switch=False, enable_trace=traced),
         disaggregation_mode=scheduling.DisaggregationMode.NULL,
         spec_algorithm=scheduling.SpeculativeAlgorithm.NONE,
         forward_ct=0,
@@ -173,7 +173,8 @@ def run(scheduler: Any, requests: list[Req], length: int) -> Any:
 
 
 def serve_all(order: dict[str, Any]) -> dict[str, Any]:
-    trace.process_tracing_init(order["grpc"], "sglang")
+    if order["traced"]:  # --enable-trace
+        trace.process_tracing_init(order["grpc"], "sglang")
     trace.trace_set_thread_info("scheduler", tp_rank=0)
     plugins.load_plugins()  # as `run_scheduler_process` does: the entry point of the installed wheel
     plugins.load_plugins()
@@ -182,7 +183,7 @@ def serve_all(order: dict[str, Any]) -> dict[str, Any]:
     tokenizer.start()
     tokenizer.began.wait()
     requests = [received(*request) for request in zip(order["requests"], tokenizer.sent, strict=True)]
-    made = scheduler()
+    made = scheduler(order["traced"])
     answer: dict[str, Any] = {"raised": None}
 
     def serve() -> None:
@@ -192,6 +193,9 @@ def serve_all(order: dict[str, Any]) -> dict[str, Any]:
             run(made, requests[2:], 128)  # nobody waits
             made.model_worker.delayed = True
             run(made, requests[2:], 128)  # the last one waits in sampling
+            if not order["traced"]:
+                made.model_worker.delayed = False
+                run(made, requests[:1], 1024)  # the first one waits again
         except RuntimeError as error:
             answer["raised"] = type(error).__name__
 
@@ -203,7 +207,8 @@ def serve_all(order: dict[str, Any]) -> dict[str, Any]:
         each.time_stats.trace_ctx.abort()
     tokenizer.answered.set()
     tokenizer.join()
-    trace.trace.get_tracer_provider().force_flush()
+    if order["traced"]:
+        trace.trace.get_tracer_provider().force_flush()
     rows = [row for row in jitspan.status() if row.runtime == "sglang"]
     answer["status"] = [{"standing": row.standing, "missing": row.missing, "faults": row.faults} for row in rows]
     answer["stats"] = dict(jitspan.stats())

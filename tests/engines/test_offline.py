@@ -246,7 +246,8 @@ def test_with_a_warm_disk_cache_there_are_loads_and_no_compiles(run: Run, fates:
     # Each is an event, and none of them took long enough to be a stall, or an error.
     assert {span["attributes"]["jit.stalled"] for span in spans} == {False}
     assert warm["stats"]["requests.stalled"] == 0
-    assert request["service"] == "vllm"
+    # vLLM's own span is of its own SDK, which calls the service as it likes.
+    assert {span["service"] for span in spans if span is not request} == {"vllm"}
     assert warm["tokens"] == fates.answer["alone"]
     assert (warm["stats"]["events.load"], warm["stats"]["events.compile"]) == (3, 0)
 

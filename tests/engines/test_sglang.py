@@ -18,6 +18,7 @@ SGLANG = ENGINES / "sglang"
 CASES = {
     "warn": {},
     "error": {"SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY": "1"},
+    "untraced": {},
     "jitspan-off": {"JITSPAN": "0"},
     "sdk-off": {"OTEL_SDK_DISABLED": "true"},
 }
@@ -55,6 +56,7 @@ def schedulers(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> 
         {
             "grpc": f"http://127.0.0.1:{receiver.grpc_port}",
             "requests": {name: f"00-{trace}-{span}-01" for name, (trace, span) in contexts[case].items()},
+            "traced": case != "untraced",
             "env": env | {"TRITON_CACHE_DIR": str(folder / case)},
             "answer": str(folder / f"{case}.json"),
             "log": str(folder / f"{case}.log"),
@@ -149,6 +151,23 @@ def test_sglangs_own_switch_for_an_error_mode_is_ours_too(schedulers: dict[str, 
         assert step["status"] == "ERROR"
         assert events(step) == ["jit.compile", "exception"]
         assert own(spans, "scheduler")["status"] == "ERROR"
+
+
+def test_without_sglangs_tracing_a_request_is_in_one_trace_of_its_own_and_the_log_says_so(
+    schedulers: dict[str, Ended],
+) -> None:
+    untraced = schedulers["untraced"]
+    assert untraced.log.count("SGLang runs without --enable-trace") == 1
+    found = {
+        trace: named(spans, "sglang.forward")
+        for trace, spans in untraced.receiver.traces.items()
+        if any(step["attributes"].get("gen_ai.request.id") == "both-1" for step in named(spans, "sglang.forward"))
+    }
+    sent = {context[0] for ended in schedulers.values() for context in ended.contexts.values()}
+    own = {trace: steps for trace, steps in found.items() if trace not in sent}
+    ((_, steps),) = own.items()
+    first, second = sorted(steps, key=lambda step: step["start_unix_nano"])
+    assert second["parent_span_id"] == first["span_id"]
 
 
 @pytest.mark.parametrize("case", ["jitspan-off", "sdk-off"])

@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Endpoint, Protocol, TlsFiles};
+use crate::process::file;
 
 /// An HTTP client.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -59,7 +60,8 @@ fn tls(endpoint: &Endpoint) -> io::Result<ClientConfig> {
     match (&files.client_certificate, &files.client_key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error))?;
+            let text = file::read(key).map_err(|error| named(key, error))?;
+            let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| named(key, error))?;
             builder.with_client_auth_cert(chain, key).map_err(io::Error::other)
         }
         _ => Ok(builder.with_no_client_auth()),
@@ -87,10 +89,11 @@ fn roots(files: &TlsFiles) -> io::Result<RootCertStore> {
     Ok(store)
 }
 
-fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| named(file, error))?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| named(file, error))?;
-    if certificates.is_empty() { Err(named(file, "no certificate in it")) } else { Ok(certificates) }
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = file::read(path).map_err(|error| named(path, error))?;
+    let certificates = CertificateDer::pem_slice_iter(&text);
+    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| named(path, error))?;
+    if certificates.is_empty() { Err(named(path, "no certificate in it")) } else { Ok(certificates) }
 }
 
 fn named(file: &Path, error: impl std::fmt::Display) -> io::Error {

@@ -119,6 +119,7 @@ fn ask(sender: &mpsc::UnboundedSender<Command>, command: impl FnOnce(SyncSender<
 struct Worker {
     commands: mpsc::UnboundedReceiver<Command>,
     transport: Option<Transport>,
+    address: Option<String>,
     plan: Plan,
     backoff: Backoff,
     /// When to export next, unless told to before. None: not at all.
@@ -163,6 +164,7 @@ impl Worker {
         Worker {
             commands,
             transport,
+            address: plan.endpoint.as_ref().map(super::address),
             backoff: Backoff::up_to(plan.interval.every),
             plan,
             next: None,
@@ -254,6 +256,15 @@ impl Worker {
                 (Counter::MetricsFailed, every)
             }
         };
+        if let Some(address) = &self.address {
+            match &answer {
+                Answer::Later { message, .. } | Answer::Refused { message } => {
+                    stats.reach().failed(address, "metrics", message);
+                }
+                // Many collectors have no pipeline for metrics, which is nothing to warn of.
+                Answer::Taken { .. } | Answer::Unsupported { .. } => stats.reach().arrived(address, "metrics"),
+            }
+        }
         self.is_told = matches!(answer, Answer::Taken { .. });
         let (Answer::Taken { message, .. }
         | Answer::Later { message, .. }

@@ -33,12 +33,17 @@ pub struct OtlpSink(Pipe<Collector>);
 
 /// The collector at the end of a pipe.
 struct Collector {
+    address: String,
     transport: Transport,
     /// Who we are.
     resource: Arc<SharedResource>,
 }
 
 impl Outlet for Collector {
+    fn address(&self) -> Option<&str> {
+        Some(&self.address)
+    }
+
     fn message(&self, records: &[Vec<u8>]) -> Bytes {
         encode::message(&self.resource.encoded(), records)
     }
@@ -66,9 +71,17 @@ impl OtlpSink {
     fn of(signal: Signal, endpoint: Endpoint, resource: Arc<SharedResource>, plan: Plan) -> Self {
         // The specification's time for one export bounds one attempt. It does not bound all attempts: its default of
         // 30 s would lose what a restart of the collector makes wait.
+        let address = address(&endpoint);
         let transport = Transport::new(endpoint, signal, plan.batch.timeout);
-        OtlpSink(Pipe::new(Collector { transport, resource }, plan))
+        OtlpSink(Pipe::new(Collector { address, transport, resource }, plan))
     }
+}
+
+/// The collector, for people: neither who we are to it nor a path, either of which may be a credential.
+fn address(endpoint: &Endpoint) -> String {
+    let (host, port) = (endpoint.uri.host().unwrap_or_default(), endpoint.uri.port_u16());
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}", endpoint.uri.scheme_str().unwrap_or("http"))
 }
 
 impl Sink for OtlpSink {

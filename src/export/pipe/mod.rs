@@ -33,6 +33,9 @@ pub const fn record_len(record: &[u8]) -> usize {
 
 /// Where a pipe ends.
 pub trait Outlet: Send + Sync + 'static {
+    /// Whose log line it is if nothing arrives. None: nobody's.
+    fn address(&self) -> Option<&str>;
+
     /// One message of these records.
     fn message(&self, records: &[Vec<u8>]) -> Bytes;
 

@@ -62,6 +62,10 @@ mod tests {
     }
 
     impl Outlet for End {
+        fn address(&self) -> Option<&str> {
+            None
+        }
+
         fn message(&self, records: &[Vec<u8>]) -> Bytes {
             records.concat().into()
         }

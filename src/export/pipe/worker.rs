@@ -212,6 +212,7 @@ impl<O: Outlet> Worker<O> {
         let mut backoff = Backoff::new();
         loop {
             let answer = self.outlet.send(message).await;
+            self.note(&answer);
             let unsupported = matches!(answer, Answer::Unsupported { .. });
             self.load.refuse_until(unsupported.then(|| Instant::now() + Self::REFUSED_FOR));
             match answer {
@@ -234,6 +235,17 @@ impl<O: Outlet> Worker<O> {
                     }
                     self.wait(wait, after.is_some()).await;
                 }
+            }
+        }
+    }
+
+    /// For the log, if nothing arrives for long.
+    fn note(&self, answer: &Answer) {
+        let (Some(address), noun) = (self.outlet.address(), self.plan.ledger.noun) else { return };
+        match answer {
+            Answer::Taken { .. } => self.plan.stats.reach().arrived(address, noun),
+            Answer::Later { message, .. } | Answer::Refused { message } | Answer::Unsupported { message } => {
+                self.plan.stats.reach().failed(address, noun, message);
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::export::Sink;
 use crate::export::console::ConsoleSink;
 use crate::export::deadline;
 use crate::export::otlp::{OtlpSink, metrics};
+use crate::export::reach::{Moment, Notice};
 use crate::export::resource::{Foreign, SharedResource};
 use crate::export::sinks::Sinks;
 use crate::metrics::{Exporters, Metrics};
@@ -27,7 +28,7 @@ use crate::process;
 use crate::process::concurrency::{AtomicBool, AtomicPtr, Ordering, shared};
 use crate::semconv::resource::SERVICE_INSTANCE_ID;
 use crate::semconv::{SCOPE_NAME, metric};
-use crate::stats::Stats;
+use crate::stats::{Ledger, Stats};
 
 /// A monitor, and what it was made from.
 struct Process {
@@ -124,10 +125,20 @@ pub fn monitor() -> Option<&'static Monitor> {
 }
 
 /// Spans and log-based events that wait in this process.
-#[cfg(feature = "python")]
-pub fn queued() -> (usize, usize) {
+pub(crate) fn queued() -> (usize, usize) {
     of_this_process()
         .fold((0, 0), |(spans, logs), process| (spans + process.monitor.queued(), logs + process.monitor.queued_logs()))
+}
+
+/// What a log should be told of the collectors now: a line when nothing has arrived for some seconds, then every few
+/// minutes, and one when all arrives again. Whoever asks gets each line once; nobody else does.
+pub fn notices(moment: Moment) -> Vec<Notice> {
+    let Some(any) = of_this_process().next() else { return Vec::new() };
+    let (spans, logs) = queued();
+    let stats = &any.common.stats;
+    let lost = |ledger: Ledger| [ledger.unreachable, ledger.refused, ledger.queue_full, ledger.shutdown];
+    let lost = lost(Ledger::SPANS).into_iter().chain(lost(Ledger::LOGS)).map(|counter| stats.get(counter)).sum();
+    stats.reach().notices(moment, spans + logs, lost)
 }
 
 /// Ends what has begun in this process: see [`Monitor::shutdown`]. A child that has used nothing of us has nothing.

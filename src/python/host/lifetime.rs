@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
+use crate::export::reach::Moment;
 use crate::process;
 use crate::process::installed;
 use crate::python::host::imports;
+use crate::python::host::report;
 use crate::python::host::resource;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
@@ -47,4 +49,5 @@ fn register(py: Python<'_>) -> PyResult<()> {
 #[pyfunction]
 fn leave(py: Python<'_>) {
     py.detach(installed::shutdown);
+    report::collectors(py, Moment::Exit);
 }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::export::reach::{Moment, Notice};
+use crate::process::installed;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
@@ -40,6 +42,17 @@ pub fn speak_through(py: Python<'_>, engine: &str) {
         }
         Ok(())
     });
+}
+
+/// Says of a collector that it takes nothing, or that it takes all again: for the exporter's threads, which never take the
+/// interpreter's lock.
+pub fn collectors(py: Python<'_>, moment: Moment) {
+    for notice in installed::notices(moment) {
+        match notice {
+            Notice::Failing(text) => log(py, "warning", &text),
+            Notice::Well(text) => log(py, "info", &text),
+        }
+    }
 }
 
 /// Warns of a compile: once for each kernel and specialization, every time in verbose mode. `whose`: who waited.

@@ -9,11 +9,13 @@ use pyo3::types::PyDict;
 
 use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
+use crate::export::reach::Moment;
 use crate::process::installed;
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;
 use crate::python::host::gate;
+use crate::python::host::report;
 use crate::python::surface::doctor;
 use crate::stats::Stats;
 
@@ -73,7 +75,16 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
     };
-    Ok(gate::outside(py, || crate::flush(timeout)))
+    boundary::native(
+        py,
+        "flush",
+        || true,
+        || {
+            let flushed = gate::outside(py, || crate::flush(timeout));
+            report::collectors(py, Moment::Running);
+            Ok(flushed)
+        },
+    )
 }
 
 /// What jitspan did in this process: counters by name, each there from the start, over all activations; and
