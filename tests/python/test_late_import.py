@@ -260,4 +260,4 @@ def test_triton_is_hooked_when_it_is_imported(scripts: Scripts) -> None:
     """
     states, events = scripts.run(source, env={"OTEL_TRACES_EXPORTER": "none"}).json()
     assert states == [["not yet imported", False], ["hooked", True]]
-    assert events == [0, 0]
+    assert set(events) == {0}

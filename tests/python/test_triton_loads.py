@@ -13,17 +13,17 @@ pytestmark = pytest.mark.skipif(VERSION < (3, 5), reason="Triton tells of loads 
 
 SCRIPT = """
 import sys, time, types
-import fake_gpu
-gpu = fake_gpu.install()
-import triton, jitspan
+import fake_gpu, triton, jitspan
 from kernels import add
+from triton.runtime import driver
 
 cuda = types.ModuleType("torch.cuda")
 cuda.is_initialized = lambda: True
 cuda.mem_get_info = lambda: ({free}, 80 << 30)
 sys.modules["torch.cuda"] = cuda
-load = gpu.utils.load_binary
-gpu.utils.load_binary = lambda *arguments: (time.sleep({seconds}), load(*arguments))[1]
+utils = driver.active.utils
+load = utils.load_binary
+utils.load_binary = lambda *arguments: (time.sleep({seconds}), load(*arguments))[1]
 runtime = triton.knobs.runtime
 count = lambda: [len(chain.calls) for chain in (runtime.kernel_load_start_hook, runtime.kernel_load_end_hook)]
 before = count()
