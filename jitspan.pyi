@@ -164,10 +164,10 @@ def _start() -> None:
     Puts the hooks in place, and arms as `JITSPAN_ARM` says. Never raises: a program that asked for nothing must start.
     """
 
-def _vllm_kept() -> tuple[int, int, int]:
+def _vllm_kept() -> tuple[int, int]:
     """
-    What is kept of requests in this process, for the test that nothing is kept for ever: contexts, steps between their
-    halves, stalls that wait for their request's end.
+    What is kept of requests in this process, for the test that nothing is kept for ever: contexts in a worker, requests
+    in the engine core.
     """
 
 def _vllm_plugin() -> None:
