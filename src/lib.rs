@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod export;
 pub mod live;
+pub mod manifest;
 pub mod metrics;
 pub mod model;
 pub mod monitor;

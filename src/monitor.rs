@@ -13,6 +13,8 @@ use crate::config::{Config, Events, Mode};
 use crate::export::sinks::Sinks;
 use crate::export::{LiveSpan, deadline};
 use crate::live::{Live, LiveScopes};
+use crate::manifest::line::Line;
+use crate::manifest::write::{Writer, Written};
 use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
@@ -97,13 +99,15 @@ pub struct Monitor {
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
     live: LiveScopes,
+    manifest: Option<Writer>,
 }
 
 impl Monitor {
     /// A monitor of its own, armed.
     pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
         let (armed, sinks) = (AtomicBool::new(true), sinks.into());
-        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default() }
+        let manifest = config.manifest.clone().map(Writer::new);
+        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default(), manifest }
     }
 
     /// What it runs with.
@@ -279,10 +283,31 @@ impl Monitor {
         let mut pending = self.begin(tracing_place, None);
         pending.started = event.started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
+        // It is counted there.
+        let _ = self.keep(&recorded);
         if recorded.error.is_some() {
             self.flush_with(recorded.live.as_ref(), self.config.flush_timeout);
         }
         recorded.error.map_or(Ok(()), Err)
+    }
+
+    /// Writes what was recorded to the manifest, if there is one. Touches the disk: hold nothing that others wait for.
+    ///
+    /// # Errors
+    /// Why it could not be written, in words. It is counted, and the next one is tried again.
+    pub fn keep(&self, recorded: &Recorded) -> Result<(), String> {
+        let event = &recorded.event;
+        let Some(manifest) = self.manifest.as_ref().filter(|_| !event.manual_warmup) else { return Ok(()) };
+        match manifest.write(&Line::of(event, recorded.waiting)) {
+            Ok(Written::Yes) => self.stats.add(Counter::ManifestWritten, 1),
+            Ok(Written::Known) => {}
+            Ok(Written::Dropped) => self.stats.add(Counter::ManifestDropped, 1),
+            Err(error) => {
+                self.stats.add(Counter::ManifestFailed, 1);
+                return Err(error.to_string());
+            }
+        }
+        Ok(())
     }
 
     /// The context of a root span: a new trace, sampled or not as the configuration says.

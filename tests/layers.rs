@@ -56,6 +56,7 @@ fn the_model_does_no_io_reads_no_clock_and_knows_no_sdk() {
         "model/explain.rs",
         "model/limits.rs",
         "model/log_event.rs",
+        "model/recipe.rs",
         "model/span.rs",
         "model/summary.rs",
         "scope.rs",

@@ -26,6 +26,11 @@ impl Config {
         table.row("JITSPAN_COMPILE_SPANS", self.compile_spans, &[]);
         table.row("JITSPAN_ERROR_ON", self.error_on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(","), &[]);
         table.row("JITSPAN_FLUSH_TIMEOUT", format!("{} s", self.flush_timeout.as_secs_f64()), &[]);
+        table.row("JITSPAN_SPECIALIZATION", self.specialization, &[]);
+        let folder = self.manifest.as_ref().map_or("<not set>".to_owned(), |folder| folder.display().to_string());
+        table.row("JITSPAN_MANIFEST", folder, &[]);
+        table.row("JITSPAN_PRELOAD", self.preload, &[]);
+        table.row("JITSPAN_PRELOAD_TIMEOUT", format!("{} s", self.preload_timeout.as_secs_f64()), &[]);
         table.row("JITSPAN_MAX_REQUESTS", self.max_requests, &[]);
         table.row(
             "OTEL_SERVICE_NAME",

@@ -8,6 +8,7 @@ mod resource;
 mod sampler;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use describe::Described;
@@ -123,6 +124,14 @@ pub struct Config {
     pub compile_spans: bool,
     /// How compiles are told of (`JITSPAN_EVENTS`).
     pub events: Events,
+    /// Put on each event what it takes to compile its kernel again (`JITSPAN_SPECIALIZATION`).
+    pub specialization: bool,
+    /// Folder that a line goes to for each compile, and that is replayed (`JITSPAN_MANIFEST`).
+    pub manifest: Option<PathBuf>,
+    /// Whether an engine replays it before warm-up is over (`JITSPAN_PRELOAD`).
+    pub preload: bool,
+    /// Longest time of that (`JITSPAN_PRELOAD_TIMEOUT`).
+    pub preload_timeout: Duration,
     /// Requests of one batch that get a span of their own (`JITSPAN_MAX_REQUESTS`).
     pub max_requests: usize,
     /// Nothing is sent (`OTEL_SDK_DISABLED`, `JITSPAN=0`).
@@ -168,6 +177,10 @@ impl Config {
             flush_timeout: variables.seconds("JITSPAN_FLUSH_TIMEOUT")?.unwrap_or(Duration::from_secs(2)),
             compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
             events: events(variables)?,
+            specialization: variables.flag("JITSPAN_SPECIALIZATION")?.unwrap_or(true),
+            manifest: manifest(variables)?,
+            preload: variables.flag("JITSPAN_PRELOAD")?.unwrap_or(true),
+            preload_timeout: variables.seconds("JITSPAN_PRELOAD_TIMEOUT")?.unwrap_or(Duration::from_secs(300)),
             max_requests: variables.count("JITSPAN_MAX_REQUESTS", 1)?.unwrap_or(128),
             disabled,
             traces: exporters(Signal::Traces, variables)?,
@@ -211,6 +224,18 @@ fn events(variables: &Variables<'_>) -> Result<Events, ConfigError> {
         "log" => Ok(Events::Log),
         "both" => Ok(Events::Both),
         _ => Err(wrong("JITSPAN_EVENTS", &value, "span, log or both")),
+    }
+}
+
+fn manifest(variables: &Variables<'_>) -> Result<Option<PathBuf>, ConfigError> {
+    const VARIABLE: &str = "JITSPAN_MANIFEST";
+    let Some(value) = variables.text(VARIABLE) else { return Ok(None) };
+    let folder = PathBuf::from(&value);
+    match crate::manifest::folder::check_or_parent(&folder) {
+        Ok(()) => Ok(Some(folder)),
+        Err(reason) => {
+            Err(wrong(VARIABLE, &value, format!("a folder of our own that not everybody may write ({reason})")))
+        }
     }
 }
 

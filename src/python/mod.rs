@@ -6,6 +6,7 @@ pub mod hooks;
 mod host;
 mod live;
 mod patch;
+mod replay;
 mod stall;
 mod surface;
 
@@ -32,6 +33,8 @@ pub mod jitspan {
     #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
+    use super::replay::preload;
+    #[pymodule_export]
     use super::surface::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::surface::instrumentor::{_start, Instrumentor};
@@ -49,6 +52,7 @@ pub mod jitspan {
     #[pymodule_init]
     fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         super::surface::scope::prepare(module.py())?;
+        super::replay::finish(module)?;
         super::surface::middleware::finish(module.py())
     }
 }

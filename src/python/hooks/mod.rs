@@ -1,7 +1,7 @@
 //! The runtimes that are watched, in one table. Adding one is a file and a row.
 
 mod cutedsl;
-mod triton;
+pub mod triton;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

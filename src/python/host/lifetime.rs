@@ -6,7 +6,9 @@ use pyo3::prelude::*;
 
 use crate::process;
 use crate::python::host::imports;
+use crate::python::host::report;
 use crate::python::host::resource;
+use crate::python::replay::receipt;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
 static WATCHED: AtomicU64 = AtomicU64::new(0);
@@ -45,6 +47,9 @@ fn register(py: Python<'_>) -> PyResult<()> {
 
 #[pyfunction]
 fn leave(py: Python<'_>) {
+    if let Some(sentence) = receipt::sentence() {
+        report::log(py, "info", &sentence);
+    }
     if let Some(monitor) = crate::monitor() {
         py.detach(|| monitor.shutdown(monitor.config().flush_timeout));
     }

@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 use crate::config::{Mode, Settings};
 use crate::python::arming;
 use crate::python::hooks;
+use crate::python::replay::receipt;
 use crate::python::surface::status;
 use crate::view::cli::Command;
 
@@ -68,6 +69,9 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let to = PyDict::new(py);
     let Some(monitor) = crate::monitor() else { return Ok(to) };
     for (name, count) in monitor.stats().snapshot() {
+        to.set_item(name, count)?;
+    }
+    for (name, count) in receipt::numbers() {
         to.set_item(name, count)?;
     }
     to.set_item("spans.queued", monitor.queued())?;

@@ -10,6 +10,7 @@ use crate::python::engines::{self, ENGINES, Engine, Point};
 use crate::python::hooks::{self, RUNTIMES, Runtime, State};
 use crate::python::host::convert::{get, get_text};
 use crate::python::patch::late;
+use crate::python::replay::receipt;
 
 /// One runtime, as `status()` found it.
 #[pyclass(frozen, get_all, module = "jitspan")]
@@ -36,6 +37,8 @@ pub struct RuntimeStatus {
     missing: Vec<&'static str>,
     /// Compiles, autotunes and loads seen.
     events: u64,
+    /// What came of the manifest that was replayed in this process, if one was.
+    preloaded: Option<String>,
     /// Faults of jitspan's own in this runtime's hook; `stats()` tells where.
     faults: u64,
 }
@@ -118,6 +121,7 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         standing: of(true),
         missing: of(false),
         events: stats.map_or(0, |stats| stats.seen(runtime.name)),
+        preloaded: receipt::sentence().filter(|_| runtime.name == "triton"),
         faults: stats.map_or(0, |stats| stats.faults(runtime.name)),
     }
 }
@@ -149,6 +153,7 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
         standing,
         missing,
         events: 0,
+        preloaded: None,
         faults: crate::monitor().map_or(0, |monitor| monitor.stats().faults(engine.name)),
     })
 }

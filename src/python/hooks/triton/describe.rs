@@ -26,6 +26,11 @@ pub fn remember_version(triton: &Bound<'_, PyModule>) {
     VERSION.get_or_init(triton.py(), || get_text(triton, "__version__"));
 }
 
+/// `triton.__version__`.
+pub fn whole_version(py: Python<'_>) -> Option<String> {
+    VERSION.get(py).cloned().flatten()
+}
+
 /// The version's first two numbers.
 pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
     let version = VERSION.get(py).cloned().flatten()?;

@@ -1,0 +1,120 @@
+//! The replay of a manifest: what hurt once is compiled before the next start takes a request. [`plan`] says what,
+//! [`find`] where, [`decode`] and [`mock`] make the arguments, `replay.py` compiles, [`receipt`] says what came of it.
+
+mod decode;
+mod find;
+mod mock;
+mod plan;
+pub mod receipt;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use crate::config::{Config, Settings};
+use crate::python::arming;
+use crate::python::host::convert::get_text;
+use plan::Plan;
+
+const TEXT: &str = include_str!("replay.py");
+
+/// The text's globals, compiled once.
+fn text(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
+    static GLOBALS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let globals = GLOBALS.get_or_try_init(py, || {
+        let globals = PyDict::new(py);
+        let builtins = py.import("builtins")?;
+        globals.set_item("__name__", "jitspan")?;
+        globals.set_item("__builtins__", &builtins)?;
+        globals.set_item("begin", wrap_pyfunction!(begin, py)?)?;
+        globals.set_item("used", wrap_pyfunction!(receipt::used, py)?)?;
+        let code = builtins.call_method1("compile", (TEXT, "<jitspan>", "exec"))?;
+        builtins.call_method1("exec", (code, &globals))?;
+        PyResult::Ok(globals.unbind())
+    })?;
+    Ok(globals.bind(py))
+}
+
+/// Compiles, before requests come, what a manifest says compiled late: by Triton's own launch path, with arguments of the
+/// same classes, into memory and onto the device.
+///
+/// `path` is a manifest's folder or file (default: `JITSPAN_MANIFEST`). Call it when the server's modules are imported and
+/// its device is chosen, before `activate()`. `timeout` bounds it, in seconds (default: `JITSPAN_PRELOAD_TIMEOUT`, 300); a
+/// compile that has begun by then goes on in a thread of its own. `threads` compile at a time (default: up to 8; one before
+/// Triton 3.6, whose compiler keeps the interpreter).
+///
+/// Imports nothing and runs no code of the manifest's. Never fails: what became of each line is logged, and returned as
+/// counts: `total` specializations, of which `warm` (of these `compiled` now, `loaded` from disk), `gone` (no such kernel in
+/// this process), `failed`, `unsupported`, `late` (no time); `changed` (warm, from another source than then), `malformed`
+/// and `dropped` lines; `tunings`, of which `tunings.warm` restored; `seconds`, and up to 20 `problems` in words. Raises
+/// ValueError for a timeout or a number of threads that is none.
+#[pyfunction]
+#[pyo3(signature = (path: "str | os.PathLike[str] | None" = None, *, timeout: "float | None" = None, threads: "int | None" = None) -> "dict[str, Any]")]
+pub fn preload(path: Option<PathBuf>, timeout: Option<f64>, threads: Option<usize>) -> PyResult<Py<PyAny>> {
+    // The module has the text's function under this name: see `finish`. This one is for the stub.
+    let _ = (path, timeout, threads);
+    Err(PyRuntimeError::new_err("jitspan was not initialized"))
+}
+
+/// Puts the text's function in the place of the one that carries its documentation.
+///
+/// # Errors
+/// Python's, for a text that is wrong.
+pub fn finish(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let function = text(module.py())?.as_any().get_item("preload")?;
+    function.setattr("__doc__", get_text(&module.getattr("preload")?, "__doc__"))?;
+    module.setattr("preload", function)
+}
+
+/// Replays for an engine that is about to take requests.
+///
+/// # Errors
+/// What is no `Exception`.
+pub fn before_requests(py: Python<'_>) -> PyResult<()> {
+    let wanted = Config::resolve(&Settings::default(), &crate::python::engines::variable)
+        .is_ok_and(|config| config.preload && config.manifest.is_some());
+    if wanted {
+        text(py)?.as_any().get_item("preload")?.call0()?;
+    }
+    Ok(())
+}
+
+#[pyfunction]
+fn begin(
+    py: Python<'_>,
+    path: Option<PathBuf>,
+    timeout: Option<f64>,
+    threads: Option<usize>,
+    load: bool,
+) -> PyResult<Plan> {
+    if threads == Some(0) {
+        return Err(PyValueError::new_err("preload threads: expected a number above 0, got 0"));
+    }
+    let seconds = |seconds: f64| {
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|_| PyValueError::new_err(format!("preload timeout: expected seconds, got {seconds}")))
+    };
+    let timeout = timeout.map(seconds).transpose()?;
+    let config = match Config::resolve(&Settings::default(), &crate::python::engines::variable) {
+        Ok(config) => config,
+        // `activate()` says it, and stops.
+        Err(error) => return Ok(Plan::off(&format!("preload: nothing was done: {error}"))),
+    };
+    // The hooks tell a compile from a load.
+    match arming::prepare(py) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Plan::off("switched off")),
+        Err(error) => return Ok(Plan::off(&error.to_string())),
+    }
+    let path = path.or_else(|| config.manifest.clone());
+    Ok(Plan::new(py, path, timeout.unwrap_or(config.preload_timeout), threads, load))
+}
+
+/// Whether its class is Triton's.
+fn is_of_triton(any: &Bound<'_, PyAny>) -> bool {
+    crate::python::hooks::triton::encode::is_of_triton(&any.get_type())
+}
