@@ -137,6 +137,11 @@ impl Interceptor {
         self.place == place && self.is_active()
     }
 
+    /// Where it was put.
+    pub fn place(&self) -> &'static str {
+        self.place
+    }
+
     /// What it stands in front of.
     pub fn original<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.original.as_ref().map(|original| original.bind(py).clone())

@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | `jit_cache_hook` / `JITFunction.cache_hook` | before a compile | all |
 //! | `compile` of the one `JITFunction` | the compile itself, put there by the hook before | all |
+//! | `serialize_specialization_data` | for the hooks, and may fail: see `serialize.rs` | all |
 //! | `compilation.listener` | inside it: stage times, cache hit; also `triton.compile` called directly | 3.4 on |
 //! | `jit_post_compile_hook` / `JITFunction.compiled_hook` | after a compile; error mode raises here | 3.2 on |
-
 //! | `parse_options`, `make_ir`, `add_stages`, `CompiledKernel.__init__` | inside it, in this order: see `source.rs` | all |
 //! | `warmup`, `preload` | around a manual warm-up: see `manual.rs` | all |
 //! | `CudaLauncher`, `HIPLauncher` | the C launcher is built: see `launcher.rs` | to 3.6 |
@@ -22,6 +22,7 @@ mod launcher;
 mod listener;
 pub mod manual;
 pub mod recipe;
+mod serialize;
 mod source;
 mod specialization;
 
@@ -47,11 +48,11 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
                 standings.chain(&function, old, place, watch)
             }
         };
-    stands("triton.jit_cache_hook", &|| {
-        launches("jit_cache_hook", "cache_hook", "triton.jit_cache_hook", compile::before)
-    });
-    compile::set_post_hook(stands("triton.jit_post_compile_hook", &|| {
-        launches("jit_post_compile_hook", "compiled_hook", "triton.jit_post_compile_hook", compile::after)
+    // First: from the moment that a hook is set, Triton calls it.
+    stands("triton.serialize", &|| serialize::install(py, standings));
+    stands(serialize::BEFORE, &|| launches("jit_cache_hook", "cache_hook", serialize::BEFORE, compile::before));
+    compile::set_post_hook(stands(serialize::AFTER, &|| {
+        launches("jit_post_compile_hook", "compiled_hook", serialize::AFTER, compile::after)
     }));
     let listener = stands("triton.listener", &|| match knobs {
         Some(knobs) => standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
