@@ -344,9 +344,8 @@ impl Plan {
                 keywords.set_item(name, value).map_err(said)?;
             }
         }
-        let old = describe::version(py).is_some_and(|version| version < (3, 2));
         for (name, value) in &recipe.options {
-            if OWN_OPTIONS.contains(&name.as_str()) || (old && name == "debug") {
+            if OWN_OPTIONS.contains(&name.as_str()) {
                 continue;
             }
             if matches!(name.as_str(), "grid" | "warmup") || keywords.contains(name).unwrap_or(true) {
