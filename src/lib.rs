@@ -32,6 +32,8 @@ mod process;
 pub mod propagation;
 #[cfg(feature = "python")]
 pub mod python;
+#[cfg(feature = "view")]
+pub mod report;
 pub mod scope;
 pub mod semconv;
 pub mod stats;

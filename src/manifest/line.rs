@@ -74,6 +74,14 @@ impl Line {
         }
     }
 
+    /// What a baseline is asked for: the call, whichever source the kernel has by now, and on whichever device.
+    pub fn call(&self) -> String {
+        let recipe = &self.recipe;
+        let key = recipe.tuning.as_ref().map(|tuning| &tuning.key);
+        let kernel = (&recipe.runtime, &recipe.kernel.module, &recipe.kernel.name);
+        serde_json::json!([recipe.kind, kernel, recipe.arguments, recipe.options, recipe.tuned, key]).to_string()
+    }
+
     /// As bytes, its end included. None: it is too long.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self).ok()?;

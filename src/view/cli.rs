@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::store::Limits;
 use super::waterfall::MIN_WIDTH;
+use crate::manifest::cli::{ManifestArguments, WarmArguments};
+use crate::report::cli::ReportArguments;
 
 /// Wide enough for a picture, narrow enough for a terminal beside an editor.
 const DEFAULT_WIDTH: usize = 100;
@@ -32,6 +34,12 @@ pub enum Command {
     Doctor(DoctorArguments),
     /// Run a program with jitspan in each Python that it starts
     Run(RunArguments),
+    /// Show which kernels compiled late, what it cost, and what to add to the warm-up
+    Report(ReportArguments),
+    /// Add manifests up, or make one of what a tracing backend has
+    Manifest(ManifestArguments),
+    /// Compile what a manifest names into Triton's cache on disk, without a GPU
+    Warm(WarmArguments),
 }
 
 /// What the user said to `jitspan run`. The flags are vLLM's.
@@ -225,7 +233,7 @@ mod tests {
     fn view(arguments: &[&str]) -> Result<ViewArguments, u8> {
         match parse(["jitspan", "view"].iter().chain(arguments).map(OsString::from))? {
             Command::View(view) => Ok(view),
-            Command::Doctor(_) | Command::Run(_) => Err(2),
+            _ => Err(2),
         }
     }
 

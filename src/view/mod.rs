@@ -43,7 +43,9 @@ use viewer::{ViewError, Viewer};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match cli::parse(arguments) {
         Ok(Command::View(arguments)) => view(arguments),
-        Ok(Command::Doctor(_) | Command::Run(_)) => {
+        Ok(Command::Report(arguments)) => crate::report::cli::run(&arguments),
+        Ok(Command::Manifest(arguments)) => crate::manifest::cli::run(&arguments),
+        Ok(Command::Doctor(_) | Command::Run(_) | Command::Warm(_)) => {
             say("this is about Python programs: use the program of the Python package");
             1
         }

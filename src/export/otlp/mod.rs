@@ -3,7 +3,7 @@
 mod answer;
 mod backoff;
 mod codec;
-mod connection;
+pub(crate) mod connection;
 pub mod encode;
 pub mod metrics;
 #[cfg(jitspan_loom)]

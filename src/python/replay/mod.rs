@@ -13,9 +13,10 @@ use std::time::Duration;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
 use crate::config::{Config, Settings};
+use crate::manifest::cli::WarmArguments;
 use crate::python::arming;
 use crate::python::host::convert::get_text;
 use plan::Plan;
@@ -81,6 +82,36 @@ pub fn before_requests(py: Python<'_>) -> PyResult<()> {
         text(py)?.as_any().get_item("preload")?.call0()?;
     }
     Ok(())
+}
+
+/// `jitspan warm`: fills Triton's cache on disk without a GPU. Returns the exit status: 0 if all is warm.
+///
+/// # Errors
+/// A module that cannot be imported.
+pub fn warm(py: Python<'_>, arguments: &WarmArguments) -> PyResult<u8> {
+    let mut parts = arguments.target.split(':');
+    let (backend, arch) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let lanes = parts.next().map_or(Ok(if backend == "hip" { 64 } else { 32 }), str::parse::<u32>);
+    let (false, false, Ok(lanes), None) = (backend.is_empty(), arch.is_empty(), lanes, parts.next()) else {
+        py.import("builtins")?.call_method1("print", ("jitspan warm: --target: expected cuda:90 or hip:gfx942",))?;
+        return Ok(2);
+    };
+    let begin = PyCFunction::new_closure(py, None, None, {
+        // Once the modules are there.
+        let arguments = arguments.clone();
+        move |given, _| {
+            let path = Some(arguments.path.clone());
+            self::begin(given.py(), path, Some(arguments.timeout), arguments.threads, false)
+        }
+    })?;
+    let target = (backend, arch, lanes);
+    let counts = text(py)?.as_any().get_item("warm")?.call1((begin, arguments.import.clone(), target))?;
+    let missing: u64 = ["gone", "failed", "late", "malformed"]
+        .iter()
+        .filter_map(|name| counts.get_item(name).ok()?.extract::<u64>().ok())
+        .sum();
+    let total: u64 = counts.get_item("total")?.extract()?;
+    Ok(u8::from(missing > 0 || total == 0))
 }
 
 #[pyfunction]

@@ -258,6 +258,7 @@ pub fn numbers() -> Vec<(String, u64)> {
     let kept = KEPT.lock();
     let Some(kept) = kept.as_ref().filter(|kept| kept.generation == process::generation()) else { return Vec::new() };
     let numbers = kept.receipt.numbers().into_iter();
-    let named = numbers.map(|(name, number)| (name.strip_prefix("jit.").unwrap_or(name).to_owned(), number));
+    let named =
+        numbers.map(|(name, number)| (format!("preload.{}", name.strip_prefix(key::PREFIX).unwrap_or(name)), number));
     named.chain([("preload.used".to_owned(), USED.load(Ordering::Relaxed))]).collect()
 }

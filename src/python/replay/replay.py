@@ -28,6 +28,45 @@ def replay(plan):
     return counts
 
 
+def warm(begin, modules, target):
+    """Compiles for a device that is not there: into the cache on disk, with nothing loaded."""
+    import importlib
+    import os
+    import sys
+
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+
+    backend, arch, lanes = target
+    device = NoDevice(GPUTarget(backend, int(arch) if arch.isdigit() else arch, lanes))
+    (driver if hasattr(driver, "set_active") else driver.driver).set_active(device)
+    # As `python -m` has it.
+    sys.path.insert(0, os.getcwd())
+    logging.basicConfig(level=logging.INFO, format="jitspan warm: %(message)s")
+    for module in modules:
+        importlib.import_module(module)
+    return replay(begin())
+
+
+class NoDevice:
+    """As much of a driver as a compile asks for."""
+
+    def __init__(self, target):
+        self._target = target
+
+    def get_current_target(self):
+        return self._target
+
+    def get_current_device(self):
+        return 0
+
+    def set_current_device(self, device):
+        pass
+
+    def get_current_stream(self, device=None):
+        return 0
+
+
 def _compile(plan, log):
     driver = _driver()
     device = driver.get_current_device()

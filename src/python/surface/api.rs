@@ -93,6 +93,9 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
         Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
         Ok(Command::Run(arguments)) => Ok(crate::python::surface::run::run(arguments)),
+        Ok(Command::Report(arguments)) => Ok(py.detach(|| crate::report::cli::run(&arguments))),
+        Ok(Command::Manifest(arguments)) => Ok(py.detach(|| crate::manifest::cli::run(&arguments))),
+        Ok(Command::Warm(arguments)) => crate::python::replay::warm(py, &arguments),
         Err(exit_code) => Ok(exit_code),
     }
 }
