@@ -33,6 +33,8 @@ struct State {
     /// What was written: each thing once.
     written: HashSet<u64>,
     bytes: usize,
+    /// The last line was written in part.
+    torn: bool,
 }
 
 /// What became of a line.
@@ -88,15 +90,12 @@ impl Writer {
                 file
             }
         };
-        // One call: lines of two processes that share a file by mistake do not mix. What a full disk cut short is a line
-        // that readers count as torn; its end is written with the next one, so that it takes no other with it.
-        match file.write(bytes)? {
-            written if written == bytes.len() => Ok(()),
-            _ => {
-                let _ = file.write(b"\n");
-                Err(io::Error::new(io::ErrorKind::StorageFull, "a line was written in part"))
-            }
-        }
+        // One call: lines of two processes that share a file by mistake do not mix. What a full disk has cut short is ended
+        // by the line after it, which it would else take with it.
+        let line = if state.torn { [b"\n", bytes].concat() } else { bytes.to_vec() };
+        let written = file.write(&line)?;
+        state.torn = written < line.len() && (written > 0 || state.torn);
+        if written == line.len() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::StorageFull, "no room for a line")) }
     }
 }
 

@@ -269,7 +269,11 @@ impl Plan {
     fn failed(&self, number: usize, error: &Bound<'_, PyAny>) {
         manual::take_replayed();
         let reason = reason(error);
-        self.state.lock().settle(number, Outcome::Failed(reason));
+        let mut state = self.state.lock();
+        // What was stopped had no time.
+        if !state.stopped {
+            state.settle(number, Outcome::Failed(reason));
+        }
     }
 
     /// Nothing can be compiled at all.

@@ -1,12 +1,16 @@
 # Compiles what a manifest names, by Triton's own launch path. Compiled by `mod.rs`, which gives `begin` and `used`.
 # Triton's code runs here and never above a Rust frame: a compile takes seconds, and a thread that is still in one when the
 # interpreter ends is ended where it stands.
+import atexit
 import logging
 import threading
 import time
 
 # Seconds between two looks at the clock, and between two lines in the log.
 _LOOK, _LINE = 0.1, 10.0
+
+# Seconds that the end of the process waits for a compile that was stopped.
+_PATIENCE = 2.0
 
 
 def preload(path=None, *, timeout=None, threads=None):
@@ -90,6 +94,14 @@ def _compile(plan, log):
         workers.append(worker)
     # A compile that has begun cannot be stopped, so it has a thread of its own, and we do not wait for it for ever.
     said = time.monotonic()
+    try:
+        _wait(plan, log, workers, said)
+    finally:
+        plan.stop()
+        _interrupt([worker for worker in workers if worker.is_alive()])
+
+
+def _wait(plan, log, workers, said):
     for worker in workers:
         while worker.is_alive() and plan.remaining() > 0:
             worker.join(min(_LOOK, plan.remaining()))
@@ -97,6 +109,33 @@ def _compile(plan, log):
             if text and time.monotonic() - said >= _LINE:
                 said = time.monotonic()
                 log.info("%s", text)
+
+
+class Stop(SystemExit):
+    """Ends a compile that has taken too long. `threading` says nothing of it."""
+
+
+def _interrupt(workers):
+    """Stops what is still compiling, at its next step in Python; a stage that is in C++ is waited for at exit, briefly.
+
+    Up to CPython 3.13 a daemon thread that comes back to a finalizing interpreter is ended by `pthread_exit`, which cannot
+    pass the compiler's own frames: the process would abort.
+    """
+    if not workers:
+        return
+    try:
+        from ctypes import c_ulong, py_object, pythonapi
+    except ImportError:
+        return
+    for worker in workers:
+        pythonapi.PyThreadState_SetAsyncExc(c_ulong(worker.ident), py_object(Stop))
+    atexit.register(_join, workers)
+
+
+def _join(workers):
+    end = time.monotonic() + _PATIENCE
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
 
 
 def _driver():
