@@ -95,7 +95,11 @@ impl Writer {
         let line = if state.torn { [b"\n", bytes].concat() } else { bytes.to_vec() };
         let written = file.write(&line)?;
         state.torn = written < line.len() && (written > 0 || state.torn);
-        if written == line.len() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::StorageFull, "no room for a line")) }
+        if written == line.len() {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no room for a line"))
+        }
     }
 }
 

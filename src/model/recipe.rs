@@ -40,7 +40,7 @@ pub struct KernelName {
 impl KernelName {
     /// For people.
     pub fn shown(&self) -> &str {
-        self.function.as_deref().unwrap_or_else(|| self.name.rsplit('.').next().unwrap_or(&self.name))
+        self.function.as_deref().unwrap_or_else(|| self.name.rsplit("<locals>.").next().unwrap_or(&self.name))
     }
 }
 

@@ -99,17 +99,21 @@ fn launch(finding: &Finding, kernel: &str) -> Option<String> {
     let with: Vec<String> = finding.varied.iter().take(NAMED).filter_map(values).collect();
     let more = finding.varied.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more arguments") } else { String::new() };
-    let never = if finding.in_warm_up { "" } else { ", which never did" };
+    let launch = match finding.in_warm_up {
+        true => format!("launch {kernel} in the warm-up"),
+        false => format!("launch {kernel} in the warm-up, where it never was"),
+    };
     Some(match (with.as_slice(), finding.in_warm_up) {
-        ([], false) => format!("launch {kernel} in the warm-up{never}"),
+        ([], false) => launch,
         // Each class alone was there.
         ([], true) => match finding.changes.as_slice() {
-            [] => format!("launch {kernel} in the warm-up with the options it was launched with"),
-            changes => format!("launch {kernel} in the warm-up with these together: {}", changes.join("; ")),
+            [] => format!("{launch} with the options it was launched with"),
+            changes => format!("{launch} with these together: {}", changes.join("; ")),
         },
         (with, _) => {
             let mark = whole_numbers(finding).map(|names| format!(" (or mark {names} `do_not_specialize`)"));
-            format!("launch {kernel} in the warm-up{never} with {}{more}{}", with.join(", "), mark.unwrap_or_default())
+            let comma = if finding.in_warm_up { "" } else { "," };
+            format!("{launch}{comma} with {}{more}{}", with.join(", "), mark.unwrap_or_default())
         }
     })
 }

@@ -9,6 +9,15 @@ use crate::manifest::line::Line;
 use crate::model::event::CacheResult;
 use crate::model::recipe::{Recipe, What};
 
+impl Varied {
+    /// In one line.
+    pub fn sentence(&self) -> String {
+        let had =
+            if self.had.is_empty() { String::new() } else { format!("; the warm-up had {}", self.had.join(", ")) };
+        format!("{}: {} came{had}", self.parameter, self.came.join(", "))
+    }
+}
+
 /// Classes, and reasons, that are named.
 const NAMED: usize = 12;
 

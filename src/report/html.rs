@@ -39,9 +39,7 @@ pub fn write(report: &Report) -> String {
 fn row(kernel: &Finding) -> String {
     let mut more = String::new();
     for varied in &kernel.varied {
-        let had = if varied.had.is_empty() { "nothing".to_owned() } else { varied.had.join(", ") };
-        let text = format!("{}: {} came; the warm-up had {had}", varied.parameter, varied.came.join(", "));
-        more.push_str(&format!("<li>{}</li>", escaped(&text)));
+        more.push_str(&format!("<li>{}</li>", escaped(&varied.sentence())));
     }
     for reason in &kernel.unsupported {
         more.push_str(&format!("<li class=\"no\">cannot be replayed: {}</li>", escaped(reason)));
@@ -55,8 +53,16 @@ fn row(kernel: &Finding) -> String {
         kernel.seconds,
         kernel.times,
         kernel.requests,
-        escaped(&kernel.advice),
+        with_code(&kernel.advice),
     )
+}
+
+/// Names between backticks in a typewriter's letters.
+fn with_code(sentence: &str) -> String {
+    let parts = sentence.split('`').enumerate();
+    parts
+        .map(|(at, part)| if at % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
+        .collect()
 }
 
 /// A bar for each kernel: compiles, tunings, and loads behind one another.

@@ -56,7 +56,8 @@ impl Report {
         let mut by_kernel: BTreeMap<(&str, &str, &str), Vec<&Line>> = BTreeMap::new();
         for line in &manifest.lines {
             let kernel = &line.recipe.kernel;
-            by_kernel.entry((&line.recipe.runtime, &kernel.module, kernel.shown())).or_default().push(line);
+            let name = kernel.function.as_ref().unwrap_or(&kernel.name);
+            by_kernel.entry((&line.recipe.runtime, &kernel.module, name)).or_default().push(line);
         }
         let mut kernels: Vec<Finding> =
             by_kernel.into_values().filter_map(|lines| Finding::new(&lines, known.as_ref())).collect();

@@ -24,12 +24,7 @@ pub fn write(report: &Report) -> String {
         lines.push(String::new());
         lines.push(format!("{:9.3} s  {}  {}   {}", kernel.seconds, kernel.kernel, parts.join(", "), kernel.module));
         for varied in &kernel.varied {
-            let had = if varied.had.is_empty() { "nothing".to_owned() } else { varied.had.join(", ") };
-            lines.push(format!(
-                "             {}: {} came; the warm-up had {had}",
-                varied.parameter,
-                varied.came.join(", ")
-            ));
+            lines.push(format!("             {}", varied.sentence()));
         }
         lines.push(format!("             -> {}", kernel.advice));
         for reason in &kernel.unsupported {

@@ -497,3 +497,67 @@ def test_the_specialization_is_left_out_where_it_is_not_wanted_or_does_not_fit(s
         [span] = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('{"')]
         told.append("jit.specialization" in span["attributes"])
     assert told == [True, False, False]
+
+
+SERVED = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def served(x, n, BLOCK: tl.constexpr):
+    tl.store(x + tl.arange(0, BLOCK), n)
+"""
+
+SERVER = """
+import fake_gpu, json, jitspan
+fake_gpu.install()
+import served_kernels
+jitspan.activate()
+for n in (1, 17, 32):
+    served_kernels.served[(1,)](fake_gpu.FakeTensor(), n, BLOCK=64)
+print(json.dumps([jitspan.stats()["events.compile"], jitspan.stats()["events.load"]]))
+"""
+
+
+def test_a_cache_is_filled_without_a_device_while_an_image_is_built(scripts, manifest, tmp_path):
+    (tmp_path / "served_kernels.py").write_text(SERVED)
+    settings = {"JITSPAN_MANIFEST": str(manifest), "OTEL_TRACES_EXPORTER": "none", "PYTHONPATH": ""}
+    settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), scripts.environment["PYTHONPATH"]])
+    assert scripts.run(SERVER, env=settings).json() == [3, 0]
+    cache = {"TRITON_CACHE_DIR": str(tmp_path / "image")}
+
+    def warm(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [JITSPAN, "warm", manifest, "--import", "served_kernels", *more]
+        environment = scripts.environment | settings | cache | {"CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    done = warm("--target", "cuda:90")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 specializations warm (3 compiled, 0 loaded" in done.stderr
+    assert scripts.run(SERVER, env=settings | cache).json() == [0, 3]
+    assert warm("--target", "cuda").returncode == 2
+    # A manifest of another program's kernels has warmed nothing.
+    write(manifest, {**lines(manifest)[0], "kernel": {"module": "another", "name": "kernel"}})
+    assert warm("--target", "cuda:90").returncode == 1
+
+
+def test_a_report_fails_a_job_on_what_is_new(run, manifest, recorded, tmp_path):
+    def report(*arguments) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([JITSPAN, "report", *arguments], capture_output=True, text=True)
+
+    old = tmp_path / "old"
+    manifest.rename(old)
+    run(LAUNCHES.format(between="pass"))
+    assert report(manifest).returncode == 0
+    assert report(manifest, "--fail-on", "any").returncode == 1
+    assert report(old, "--fail-on", "new", "--baseline", manifest).returncode == 0
+    found = report(manifest, "--fail-on", "new", "--baseline", old, "--json")
+    assert found.returncode == 1
+    # All of them, where error mode stops at the first.
+    assert json.loads(found.stdout)["new"] == 1
+    annotations = report(manifest, "--baseline", old, "--github").stdout
+    assert annotations.startswith("::warning title=add compiled late%2C ")
+    assert report(manifest, "--fail-on", "new").returncode == 2
+    assert report(tmp_path / "missing").returncode == 1
+    assert "<testsuite" in report(manifest, "--junit").stdout
+    assert report(manifest, "--markdown").stdout.startswith("### ")
