@@ -142,7 +142,7 @@ pub mod attribute {
 
 /// Attributes of `jit.preload`: what became of a manifest's lines.
 pub mod preload {
-    /// Before each of them.
+    /// Begins each of them.
     pub const PREFIX: &str = "jit.preload.";
     /// Int: specializations in the manifest.
     pub const TOTAL: &str = "jit.preload.total";

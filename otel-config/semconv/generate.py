@@ -86,7 +86,7 @@ def attributes(found: list[Name]) -> str:
         "    display_name: JIT compiles\n    attributes:\n",
     ]
     for name in found:
-        if not name.is_ours or name.module == "event" or instrument(name):
+        if not name.is_ours or name.module == "event" or instrument(name) or not name.kind:
             continue
         lines.append(f"      - id: {name.name.removesuffix('.')}\n")
         if name.kind.startswith("Prefix of doubles"):
@@ -119,7 +119,8 @@ def spans_and_events(found: list[Name]) -> str:
     for name in found:
         if name.module == "event" and name.kind == "Span":
             lines += [group(f"span.{name.name}", "span", name.brief), "    span_kind: internal\n"]
-            lines.append(references([STALLED, "jit.runtime", "jit.kernel.name", "jit.duration"]))
+            own = [other.name for other in found if other.module == "preload" and other.name.startswith(f"{name.name}.")]
+            lines.append(references(own or [STALLED, "jit.runtime", "jit.kernel.name", "jit.duration"]))
         elif name.module == "event" and name.is_ours:
             lines += [group(f"event.{name.name}", "event", name.brief), f"    name: {name.name}\n"]
             of_event = {"jit.summary": [OMITTED, *sums], "jit.autotune": stall}
@@ -158,7 +159,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
     arguments = parser.parse_args()
     found = names()
-    if unclear := [name.name for name in found if name.module != "event" and not name.kind]:
+    if unclear := [name.name for name in found if name.module != "event" and not name.kind and name.name[-1] != "."]:
         sys.exit(f"src/semconv.rs does not say what these are (`/// Int: ...`): {', '.join(unclear)}")
     files = {
         "attributes.yaml": attributes(found),

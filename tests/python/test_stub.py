@@ -23,6 +23,7 @@ PUBLIC = {
     "flush",
     "is_active",
     "main",
+    "preload",
     "request",
     "stats",
     "status",

@@ -23,6 +23,7 @@ use crate::python::host::report;
 use crate::python::live::otel_span::{self, mapping};
 use crate::python::patch::intercept::{After, Call};
 use crate::python::patch::late;
+use crate::python::replay;
 use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::{Request, Scope as Core};
 use crate::semconv::engine as key;
@@ -127,6 +128,7 @@ fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After
     let crash = std::env::var("SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY");
     let crash = crash.is_ok_and(|said| matches!(&*said.to_ascii_lowercase(), "1" | "true" | "yes" | "y" | "on"));
     let settings = Settings { mode: if crash { Mode::Error } else { Mode::Warn }, verbose: false };
+    replay::before_requests(py)?;
     if let Err(error) = arming::arm(py, &settings) {
         report::log(py, "error", &format!("not armed: {error}"));
     }

@@ -13,12 +13,18 @@ use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::intercept::{After, Call};
 use crate::python::patch::late;
+use crate::python::replay;
 use crate::python::stall;
 use crate::python::surface::scope;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
-pub fn activate(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+pub fn activate(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    // What is compiled from here on is late to vLLM's monitor, too; and vLLM freezes the garbage collector next, which
+    // hides kernels from our search.
+    if !arming::is_armed() {
+        replay::before_requests(py)?;
+    }
     let mode = call.keyword("mode").or_else(|| call.arg(0)).and_then(|mode| mode.extract::<String>().ok());
     let verbose = call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
     let settings = settings(mode.as_deref(), verbose);
@@ -50,6 +56,7 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
             report::log(py, "info", text);
             return Ok(None);
         }
+        replay::before_requests(py)?;
         let observability = config.as_ref().and_then(|config| get(config, "observability_config"));
         let mode = observability.as_ref().and_then(|said| get_text(said, "jit_monitor_mode"));
         let verbose = observability.as_ref().and_then(|said| get(said, "jit_monitor_verbose"));
