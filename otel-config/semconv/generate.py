@@ -119,7 +119,8 @@ def spans_and_events(found: list[Name]) -> str:
     for name in found:
         if name.module == "event" and name.kind == "Span":
             lines += [group(f"span.{name.name}", "span", name.brief), "    span_kind: internal\n"]
-            own = [other.name for other in found if other.module == "preload" and other.name.startswith(f"{name.name}.")]
+            inside = (other.name for other in found if other.kind == "Int")
+            own = [other for other in inside if other.startswith(f"{name.name}.")]
             lines.append(references(own or [STALLED, "jit.runtime", "jit.kernel.name", "jit.duration"]))
         elif name.module == "event" and name.is_ours:
             lines += [group(f"event.{name.name}", "event", name.brief), f"    name: {name.name}\n"]

@@ -178,7 +178,8 @@ impl Config {
             compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
             events: events(variables)?,
             specialization: variables.flag("JITSPAN_SPECIALIZATION")?.unwrap_or(true),
-            manifest: manifest(variables)?,
+            // The switch works whatever the folder is.
+            manifest: if disabled { None } else { manifest(variables)? },
             preload: variables.flag("JITSPAN_PRELOAD")?.unwrap_or(true),
             preload_timeout: variables.seconds("JITSPAN_PRELOAD_TIMEOUT")?.unwrap_or(Duration::from_secs(300)),
             max_requests: variables.count("JITSPAN_MAX_REQUESTS", 1)?.unwrap_or(128),

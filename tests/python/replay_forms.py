@@ -169,7 +169,7 @@ form("not specialized", lambda: unspecialized[(1,)](X, 1, BLOCK=64), lambda: uns
 
 
 @triton.jit
-def constants(x, A: tl.constexpr, B: tl.constexpr):
+def constants(x, A: tl.constexpr, B: tl.constexpr):  # noqa: ARG001
     index = tl.arange(0, 64)
     if A is None:
         tl.store(x + index, 0)
@@ -179,7 +179,7 @@ def constants(x, A: tl.constexpr, B: tl.constexpr):
 
 form(
     "constant: text",
-    lambda: constants[(1,)](X, "it's {a} \"text\", \n(1)", 1),
+    lambda: constants[(1,)](X, 'it\'s {a} "text", \n(1)', 1),
     lambda: constants[(1,)](X, "ünï ☃", 2),
     lambda: constants[(1,)](X, "", 2),
 )
@@ -190,9 +190,7 @@ form(
     lambda: constants[(1,)](X, -0.0, 3),
     lambda: constants[(1,)](X, 5e-324, 3),
 )
-form(
-    "constant: infinite", lambda: constants[(1,)](X, float("inf"), 4), lambda: constants[(1,)](X, float("-inf"), 4)
-)
+form("constant: infinite", lambda: constants[(1,)](X, float("inf"), 4), lambda: constants[(1,)](X, float("-inf"), 4))
 form("constant: big", lambda: constants[(1,)](X, 1 << 80, 5), lambda: constants[(1,)](X, -(1 << 60), 5))
 form("constant: bool and None", *(lambda of=of: constants[(1,)](X, of, 6) for of in (True, False, None)))
 form("constant: tuple", lambda: constants[(1,)](X, (1, (2.5, "a"), ()), 7), lambda: constants[(1,)](X, (1,), 7))
@@ -233,7 +231,9 @@ form(
     since=(3, 3),
 )
 form("tuple: nested", lambda: nested[(1,)](X, (X, (3, Y))), lambda: nested[(1,)](X, (X, (16, (1,)))), since=(3, 3))
-form("tuple: named", lambda: first_of[(1,)](X, Pair(5.5, X)), lambda: nested[(1,)](X, Frame(X, Pair(7, 1))), since=(3, 3))
+form(
+    "tuple: named", lambda: first_of[(1,)](X, Pair(5.5, X)), lambda: nested[(1,)](X, Frame(X, Pair(7, 1))), since=(3, 3)
+)
 form("tuple: constexpr inside", lambda: first_of[(1,)](X, (tl.constexpr(3), 4)), since=(3, 3))
 
 
@@ -290,7 +290,7 @@ FIRST = shadowed
 
 
 @triton.jit
-def shadowed(x, n):  # noqa: F811
+def shadowed(x, n):
     tl.store(x + tl.arange(0, 64), n + 2)
 
 
@@ -298,14 +298,14 @@ form("one name, two kernels", lambda: FIRST[(1,)](X, 32), lambda: shadowed[(1,)]
 
 GENERATED = types.ModuleType("replay_generated")
 GENERATED.__file__ = os.path.join(os.environ.get("REPLAY_FOLDER", os.getcwd()), "replay_generated.py")
-SOURCE = '''import triton
+SOURCE = """import triton
 import triton.language as tl
 
 
 @triton.jit
 def generated(x, n):
     tl.store(x + tl.arange(0, 64), n * 3)
-'''
+"""
 with open(GENERATED.__file__, "w") as file:
     file.write(SOURCE)
 sys.modules["replay_generated"] = GENERATED
@@ -345,7 +345,9 @@ tuned = triton.autotune(configs=BLOCKS, key=["n"])(triton.jit(block))
 form("tuned", lambda: tuned[(1,)](X, 32), lambda: tuned[(1,)](X, 33), lambda: tuned[(1,)](HALF, 32))
 
 
-@triton.autotune(configs=[triton.Config({"BLOCK": size}, pre_hook=lambda _arguments: None) for size in (64, 128)], key=["n"])
+@triton.autotune(
+    configs=[triton.Config({"BLOCK": size}, pre_hook=lambda _arguments: None) for size in (64, 128)], key=["n"]
+)
 @triton.jit
 def tuned_with_a_hook(x, n, BLOCK: tl.constexpr):
     tl.store(x + tl.arange(0, BLOCK), n)
@@ -438,11 +440,11 @@ if VERSION >= (3, 5):
     form("layout", *(lambda of=of: laid[(1,)](X, of, 128) for of in (BLOCKED, WIDE, SLICED)))
 
 if VERSION >= (3, 9):
-    STARRED = '''
+    STARRED = """
 @triton.jit
 def starred(x, *rest):
     tl.store(x + tl.arange(0, 64), rest[0])
-'''
+"""
     path = os.path.join(os.environ.get("REPLAY_FOLDER", os.getcwd()), "replay_starred.py")
     with open(path, "w") as file:
         file.write(f"import triton\nimport triton.language as tl\n\n{STARRED}")

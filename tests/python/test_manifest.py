@@ -92,7 +92,8 @@ def test_a_start_without_a_manifest_starts(run, manifest):
     assert [file.stat().st_mode & 0o777 for file in manifest.iterdir()] == [0o600]
 
 
-def test_the_second_start_has_no_stall(run, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_the_second_start_has_no_stall(run):
     counts, _ = run(PRELOAD)
     assert (counts["total"], counts["warm"], counts["loaded"], counts["came"]) == (1, 1, 1, 0)
 
@@ -257,7 +258,7 @@ def test_of_a_tuning_only_the_winner_is_compiled_again(run, manifest):
 
 
 def test_a_loop_that_is_unrolled_for_an_hour_does_not_hold_up_a_start(run, manifest):
-    counts, _ = run("""
+    run("""
     jitspan.activate()
     kernels.launch_unrolled(2)
     print(json.dumps(jitspan.stats()))
@@ -305,10 +306,13 @@ def test_bad_arguments_are_value_errors_and_nothing_else_raises(run):
 
 
 @pytest.mark.parametrize("switch", ["JITSPAN", "OTEL_SDK_DISABLED"])
-def test_switched_off_nothing_is_replayed_and_nothing_written(run, manifest, recorded, switch):
+@pytest.mark.usefixtures("recorded")
+def test_switched_off_nothing_is_replayed_and_nothing_written(run, manifest, switch):
     off = {"JITSPAN": "0"} if switch == "JITSPAN" else {"OTEL_SDK_DISABLED": "true"}
     counts, _ = run("    print(json.dumps(jitspan.preload()))", **off)
     assert (counts["total"], counts["problems"]) == (0, ["switched off"])
+    run(LAUNCHES.format(between="pass"), **off)
+    assert len(lines(manifest)) == 1
 
 
 ACTIVATE = """
@@ -320,7 +324,8 @@ ACTIVATE = """
 """
 
 
-def test_a_folder_that_everybody_may_write_is_refused(run, manifest, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_folder_that_everybody_may_write_is_refused(run, manifest):
     manifest.chmod(0o777)
     said, _ = run(ACTIVATE)
     assert said.startswith(f'JITSPAN_MANIFEST="{manifest}": expected a folder of our own')
@@ -329,7 +334,8 @@ def test_a_folder_that_everybody_may_write_is_refused(run, manifest, recorded):
     assert "everybody may write it" in log
 
 
-def test_a_file_that_everybody_may_write_is_refused_and_the_others_are_read(run, manifest, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_file_that_everybody_may_write_is_refused_and_the_others_are_read(run, manifest):
     (manifest / "other.jsonl").write_text("garbage\n")
     (manifest / "other.jsonl").chmod(0o666)
     counts, _ = run(PRELOAD)
@@ -338,7 +344,8 @@ def test_a_file_that_everybody_may_write_is_refused_and_the_others_are_read(run,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_somebody_else_is_refused(run, manifest, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_folder_of_somebody_else_is_refused(run, manifest):
     os.chown(manifest, 12345, 12345)
     said, _ = run(ACTIVATE)
     assert "it belongs to user 12345" in said
@@ -351,7 +358,8 @@ def test_what_is_no_folder_is_refused(run, manifest, what):
     assert said.startswith("JITSPAN_MANIFEST=")
 
 
-def test_a_pipe_in_the_folder_is_not_waited_for(run, manifest, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_pipe_in_the_folder_is_not_waited_for(run, manifest):
     os.mkfifo(manifest / "pipe.jsonl")
     counts, _ = run(PRELOAD)
     assert counts["warm"] == 1
@@ -379,7 +387,8 @@ def test_a_folder_that_is_removed_is_made_again(run, manifest):
     assert len(lines(manifest)) == 1
 
 
-def test_a_full_disk_tears_a_line_and_the_next_is_whole(run, manifest, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_full_disk_tears_a_line_and_the_next_is_whole(run, manifest):
     write(manifest)
     # A file may grow no further: the kernel writes a part of the line, as a full disk does. Compiled before, so that
     # nothing else is written.
@@ -395,7 +404,7 @@ def test_a_full_disk_tears_a_line_and_the_next_is_whole(run, manifest, recorded)
     assert (stats["events.load"], stats["manifest.written"], stats["manifest.failed"]) == (2, 1, 1)
     assert "jitspan fault in manifest" in log
     [torn, whole] = [line for file in manifest.glob("*.jsonl") for line in file.read_text().splitlines() if line]
-    with pytest.raises(ValueError, match="Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         json.loads(torn)
     assert json.loads(whole)["kernel"]["name"] == "add"
 
@@ -436,20 +445,24 @@ def test_a_child_writes_a_file_of_its_own(run, manifest):
     assert [len(file.read_text().splitlines()) for file in manifest.glob("*.jsonl")] == [1, 1]
 
 
-def test_a_launch_after_the_first_meets_nothing_of_ours(run, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_launch_after_the_first_meets_nothing_of_ours(run):
     found, _ = run("""
     jitspan.preload(timeout=20)
-    [kernel] = kernels.add.device_caches[0][0].values() if hasattr(kernels.add, "device_caches") else kernels.add.cache[0].values()
+    add = kernels.add
+    [kernel] = (add.device_caches[0][0] if hasattr(add, "device_caches") else add.cache[0]).values()
     name = "_run" if "_run" in kernel.__dict__ else "run"
     before = type(kernel.__dict__[name]).__name__
     jitspan.activate()
     launch(); launch()
-    print(json.dumps([before, type(kernel.__dict__[name]).__name__, jitspan.stats()["preload.used"], len(kernels.GPU.launches)]))
+    after = type(kernel.__dict__[name]).__name__
+    print(json.dumps([before, after, jitspan.stats()["preload.used"], len(kernels.GPU.launches)]))
     """)
     assert found == ["FirstLaunch", "function", 1, 2]
 
 
-def test_after_arming_a_replay_is_no_stall_and_raises_nothing(run, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_after_arming_a_replay_is_no_stall_and_raises_nothing(run):
     found, _ = run("""
     jitspan.activate(mode="error")
     counts = jitspan.preload(timeout=20)
@@ -459,7 +472,8 @@ def test_after_arming_a_replay_is_no_stall_and_raises_nothing(run, recorded):
     assert found == [1, 0]
 
 
-def test_a_driver_that_fails_fails_no_start(run, recorded):
+@pytest.mark.usefixtures("recorded")
+def test_a_driver_that_fails_fails_no_start(run):
     counts, log = run("""
     def broken():
         raise RuntimeError("no device")
@@ -541,7 +555,8 @@ def test_a_cache_is_filled_without_a_device_while_an_image_is_built(scripts, man
     assert warm("--target", "cuda:90").returncode == 1
 
 
-def test_a_report_fails_a_job_on_what_is_new(run, manifest, recorded, tmp_path):
+@pytest.mark.usefixtures("recorded")
+def test_a_report_fails_a_job_on_what_is_new(run, manifest, tmp_path):
     def report(*arguments) -> subprocess.CompletedProcess[str]:
         return subprocess.run([JITSPAN, "report", *arguments], capture_output=True, text=True)
 

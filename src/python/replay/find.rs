@@ -20,6 +20,9 @@ type Name = (String, String);
 /// How deep tuners and heuristics stand around a kernel.
 const AROUND: usize = 16;
 
+/// The module of the program itself.
+const PROGRAM: &str = "__main__";
+
 /// What was found.
 #[derive(Default)]
 pub struct Found {
@@ -80,7 +83,7 @@ impl Found {
                 kernels_in(&value, &mut wanted);
             }
         }
-        let modules: BTreeSet<&str> = wanted.iter().map(|(module, _)| module.as_str()).collect();
+        let modules: BTreeSet<&str> = wanted.iter().map(|(module, _)| module.as_str()).chain([PROGRAM]).collect();
         for module in modules {
             found.add_module(py, module, &mut classes);
         }
@@ -139,7 +142,10 @@ impl Found {
     /// all of that name.
     pub fn kernel<'py>(&self, py: Python<'py>, wanted: &KernelName) -> (Vec<Bound<'py, PyAny>>, bool) {
         let named = self.functions.get(&(wanted.module.clone(), wanted.name.clone()));
-        let named: Vec<_> = named.into_iter().flatten().map(|function| function.bind(py).clone()).collect();
+        let mut named: Vec<_> = named.into_iter().flatten().map(|function| function.bind(py).clone()).collect();
+        if named.is_empty() {
+            named = self.of_the_program(py, wanted);
+        }
         let known: Vec<_> = named.iter().map(recipe::kernel).collect();
         let which = |same: &dyn Fn(&KernelName) -> bool| -> Vec<Bound<'py, PyAny>> {
             let pairs = named.iter().zip(&known);
@@ -155,6 +161,16 @@ impl Found {
             return (own, false);
         }
         (named, true)
+    }
+
+    /// A program's own kernels are in `__main__`, and elsewhere under another name: of the same source they are the same.
+    fn of_the_program<'py>(&self, py: Python<'py>, wanted: &KernelName) -> Vec<Bound<'py, PyAny>> {
+        let named = self
+            .functions
+            .iter()
+            .filter(|((module, name), _)| *name == wanted.name && (module == PROGRAM || wanted.module == PROGRAM));
+        let functions = named.flat_map(|(_, functions)| functions).map(|function| function.bind(py).clone());
+        functions.filter(|function| recipe::source(function) == wanted.source).collect()
     }
 
     /// Tuners around this kernel, of the same source.

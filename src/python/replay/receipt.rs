@@ -122,9 +122,14 @@ impl Receipt {
 
     /// Of Python's `logging`.
     pub fn level(&self) -> u32 {
+        const DEBUG: u32 = 10;
         const INFO: u32 = 20;
         const WARNING: u32 = 30;
-        if self.refused || self.failed + self.late > 0 || self.malformed > 0 { WARNING } else { INFO }
+        match self {
+            _ if self.refused || self.failed + self.late > 0 || self.malformed > 0 => WARNING,
+            _ if self.total + self.tunings == 0 => DEBUG,
+            _ => INFO,
+        }
     }
 
     fn numbers(&self) -> [(&'static str, u64); 13] {

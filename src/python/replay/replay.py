@@ -1,7 +1,8 @@
 # Compiles what a manifest names, by Triton's own launch path. Compiled by `mod.rs`, which gives `begin` and `used`.
-# Triton's code runs here and never above a Rust frame: a compile takes seconds, and a thread that is still in one when the
-# interpreter ends is ended where it stands.
+# Triton's code runs here and never above a Rust frame: a compile takes seconds, and a thread that is still in one when
+# the interpreter ends is ended where it stands.
 import atexit
+import contextlib
 import logging
 import threading
 import time
@@ -68,7 +69,7 @@ class NoDevice:
         pass
 
     def get_current_stream(self, device=None):
-        return 0
+        return device or 0
 
 
 def _compile(plan, log):
@@ -76,10 +77,8 @@ def _compile(plan, log):
     device = driver.get_current_device()
     for function in plan.candidates():
         # Known before threads ask for it at the same time: older versions have no lock around it.
-        try:
-            function.cache_key
-        except Exception:
-            pass
+        with contextlib.suppress(Exception):
+            getattr(function, "cache_key", None)
     plan.prepare()
     workers = []
     for number in range(plan.threads()):
@@ -118,8 +117,8 @@ class Stop(SystemExit):
 def _interrupt(workers):
     """Stops what is still compiling, at its next step in Python; a stage that is in C++ is waited for at exit, briefly.
 
-    Up to CPython 3.13 a daemon thread that comes back to a finalizing interpreter is ended by `pthread_exit`, which cannot
-    pass the compiler's own frames: the process would abort.
+    Up to CPython 3.13 a daemon thread that comes back to a finalizing interpreter is ended by `pthread_exit`, which
+    cannot pass the compiler's own frames: the process would abort.
     """
     if not workers:
         return
@@ -152,11 +151,9 @@ def _inner(driver):
 def _work(plan, driver, device):
     plan.enter()
     try:
-        try:
+        with contextlib.suppress(Exception):
             # The current device is the thread's.
             driver.set_current_device(device)
-        except Exception:
-            pass
         while True:
             job = plan.take()
             if job is None:

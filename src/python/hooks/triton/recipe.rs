@@ -37,7 +37,8 @@ pub struct Compiled<'a, 'py> {
 
 /// Whether anybody wants recipes: a manifest, or spans.
 pub fn is_wanted() -> bool {
-    crate::monitor().is_some_and(|monitor| monitor.config().manifest.is_some() || monitor.config().specialization)
+    let config = crate::monitor().map(|monitor| monitor.config());
+    config.is_some_and(|config| config.manifest.is_some() || (config.specialization && !config.disabled))
 }
 
 /// Puts it on an event; as an attribute only whole, because half of it says nothing.
