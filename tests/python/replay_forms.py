@@ -297,7 +297,7 @@ def shadowed(x, n):
 form("one name, two kernels", lambda: FIRST[(1,)](X, 32), lambda: shadowed[(1,)](X, 32))
 
 GENERATED = types.ModuleType("replay_generated")
-GENERATED.__file__ = os.path.join(os.environ.get("REPLAY_FOLDER", os.getcwd()), "replay_generated.py")
+GENERATED.__file__ = os.path.join(os.environ["REPLAY_FOLDER"], "replay_generated.py")
 SOURCE = """import triton
 import triton.language as tl
 
@@ -445,7 +445,7 @@ if VERSION >= (3, 9):
 def starred(x, *rest):
     tl.store(x + tl.arange(0, 64), rest[0])
 """
-    path = os.path.join(os.environ.get("REPLAY_FOLDER", os.getcwd()), "replay_starred.py")
+    path = os.path.join(os.environ["REPLAY_FOLDER"], "replay_starred.py")
     with open(path, "w") as file:
         file.write(f"import triton\nimport triton.language as tl\n\n{STARRED}")
     STARRED_MODULE = types.ModuleType("replay_starred")
