@@ -34,7 +34,7 @@ lint: lint-rust lint-python check-stub ## Check format and lints.
 lint-rust: | check-rust
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo clippy --locked --all-targets --features python,sdk -- -D warnings
 
 lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ check-stub: $(STAMPS)/build | check-rust
 # Without features first: the core must build and pass without PyO3.
 test-rust: | check-rust
 	cargo test --locked --no-fail-fast
-	cargo test --locked --no-fail-fast --features view
+	cargo test --locked --no-fail-fast --features sdk,view
 
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 	$(BIN)/python -m pytest
@@ -76,7 +76,7 @@ test-model: | check-rust $(STAMPS)/venv ## Try every order in which the exporter
 	@set -e; tests=$$(cargo rustc --locked --lib --profile test --message-format json-render-diagnostics \
 		-- --cfg jitspan_loom -C opt-level=2 -A dead_code -A unused_imports \
 		| $(BIN)/python -c 'import json, sys; print([json.loads(line).get("executable") for line in sys.stdin][-2])'); \
-	$$tests otlp::model:: installed::model::
+	$$tests pipe::model:: installed::model::
 
 bench: ## Measure what exporting costs; figures are in benches/README.md.
 	cargo bench --locked --bench export

@@ -71,7 +71,7 @@ class Middleware:
 
         app.add_middleware(jitspan.Middleware, arm_on="/health")
     """
-    def __call__(self, /, scope: Any, receive: Any, send: Any) -> Any: ...
+    async def __call__(self, /, scope: Any, receive: Any, send: Any) -> Any: ...
     def __new__(cls, /, app: Any, *, name: str = "inference", arm_on: str | None = None) -> Middleware: ...
     @property
     def app(self, /) -> Any: ...
@@ -188,7 +188,7 @@ def activate(*, mode: Literal['warn', 'error'] = "warn", verbose: bool = False) 
     everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
     marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 
-    Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
+    Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
     `OTEL_*`) that cannot be used, naming it.
     """
 
@@ -198,7 +198,8 @@ def batch(carriers: Iterable[_Carrier | None], *, name: str = "inference", attri
 
     `carriers` is an iterable of what `request()` takes. `attributes` go on every span, the mappings in
     `request_attributes`, in the order of `carriers`, on the span of one request each.
-    Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
+    Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`: by the iterable's
+    `len()`, or, where it has none, by reading at most 10,000 more.
     """
 
 def bind(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -262,7 +263,8 @@ def request(carrier: _Carrier | None = None, *, name: str = "inference", attribu
 
 def stats() -> dict[str, int | str | None]:
     """
-    What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
+    What jitspan did in this process: counters by name, each there from the start, over all activations; and
+    `export.last_error`, the exporter's last error as text, None until there is one.
 
     `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
     """

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
+use jitspan::live::Place;
 use jitspan::model::attribute::Attributes;
-use jitspan::monitor::Place;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::{CacheResult, Cause, CompileEvent, Config, Kernel, Kind, Monitor, Settings, Stage};
 

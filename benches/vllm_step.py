@@ -1,14 +1,18 @@
-"""What a step of vLLM's worker and scheduler pays while nothing compiles, with vLLM's own objects and no model.
+"""What vLLM pays for jitspan while nothing compiles: nothing in a step, and a little for each request.
 
     build/engines/venv/bin/python benches/vllm_step.py     # after `make test-engines`
 
-Two runners of one shape, one of them known to jitspan, take the same `SchedulerOutput`s in turns. The time of the
-fastest of many rounds is told: on a busy machine the others measure the machine.
+vLLM's own classes, with a model that does nothing and a scheduler that keeps nothing. What is called once for a request
+is timed as a server calls it, with other work in between, so that the processor's caches are cold; the same call of
+vLLM's alone, in turns with it, is taken off. Medians.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
+import statistics
 import time
 import types
 from collections.abc import Callable
@@ -17,108 +21,87 @@ from typing import Any
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
 
 import jitspan
-from vllm.config import DeviceConfig, VllmConfig
 from vllm.plugins import load_general_plugins
 from vllm.utils import jit_monitor
-from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, SchedulerOutput
+from vllm.v1.core.sched.output import NewRequestData
 from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.worker.worker_base import WorkerWrapperBase
+from vllm.v1.worker.gpu import model_runner as v2
+from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-ROUNDS, STEPS = 200, 200
+CALLS = 1500
 CONTEXT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+STEP = [
+    (GPUModelRunner, "execute_model"),
+    (GPUModelRunner, "sample_tokens"),
+    (v2.GPUModelRunner, "execute_model"),
+    (v2.GPUModelRunner, "sample_tokens"),
+    (Scheduler, "schedule"),
+    (Scheduler, "update_from_output"),
+]
+NUMBERS = list(range(300_000))
 
 
-def runner_class() -> type:
-    class Runner:
-        def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None) -> None:
-            pass
-
-        def sample_tokens(self, _grammar_output: Any) -> Any:
-            return OUTPUT
-
-    return Runner
-
-
-OUTPUT = types.SimpleNamespace(req_ids=["0"])
-
-
-def known_to_jitspan(runner: Any) -> Any:
-    wrapper = WorkerWrapperBase()
-    wrapper.vllm_config = VllmConfig(device_config=DeviceConfig("cpu"))
-    wrapper.worker = types.SimpleNamespace(
-        rank=0, vllm_config=None, model_runner=runner, init_device=lambda: None, compile_or_warm_up_model=lambda: None
+def request(number: int, headers: dict[str, str] | None) -> Any:
+    fields = dict.fromkeys(["prompt_token_ids", "mm_features", "sampling_params", "pooling_params", "lora_request"])
+    fields |= dict.fromkeys(["prompt_embeds", "prompt_is_token_ids"])
+    name = f"cmpl-{number:032x}-0-{number:08x}"
+    return types.SimpleNamespace(
+        request_id=name,
+        trace_headers=headers,
+        arrival_time=time.time(),
+        num_computed_tokens=0,
+        replay_start=0,
+        **fields,
     )
-    wrapper.init_device()
-    return runner
 
 
-def a_step(requests: int, new: int = 0, context: dict[str, str] | None = None) -> SchedulerOutput:
-    names = [f"cmpl-{number:032x}-0-{number:08x}" for number in range(requests)]
-    output = SchedulerOutput.make_empty()
-    absent = dict.fromkeys(NewRequestData.__annotations__)
-    output.scheduled_new_reqs = [NewRequestData(**(absent | {"req_id": name})) for name in names[:new]]
-    output.scheduled_cached_reqs = CachedRequestData.make_empty()
-    output.scheduled_cached_reqs.req_ids = names[new:]
-    output.num_scheduled_tokens = dict.fromkeys(names, 1)
-    if context and new:
-        output.jitspan = dict.fromkeys(names[:new], context)
-    return output
+def other_work() -> None:
+    json.dumps([{"a": number, "b": str(number)} for number in range(1500)])
+    sum(NUMBERS[::7])
 
 
-def fastest(*bodies: Callable[[], Any]) -> list[float]:
-    """Nanoseconds of one call of each."""
-    best = [float("inf")] * len(bodies)
-    for _ in range(ROUNDS):
-        for index, body in enumerate(bodies):
-            began = time.perf_counter_ns()
-            for _ in range(STEPS):
-                body()
-            best[index] = min(best[index], (time.perf_counter_ns() - began) / STEPS)
-    return best
-
-
-def worker() -> None:
-    plain, watched = runner_class()(), known_to_jitspan(runner_class()())
-    print("\nworker: execute_model and sample_tokens, ns a step")
-    print(f"{'':44}{'without':>10}{'with':>10}{'more':>10}")
-    for requests, new, context in [(1, 0, None), (16, 0, None), (256, 0, None), (256, 16, None), (256, 16, CONTEXT)]:
-        output = a_step(requests, new, context)
-
-        def once(runner: Any, output: SchedulerOutput = output) -> None:
-            runner.execute_model(output)
-            runner.sample_tokens(None)
-
-        without, with_ = fastest(lambda: once(plain), lambda: once(watched))
-        named = f"{requests} requests, {new} new" + (", each with a traceparent" if context else "")
-        print(f"{named:44}{without:10.0f}{with_:10.0f}{with_ - without:10.0f}")
-
-
-def scheduler(schedule_as_it_was: Callable[..., Any]) -> None:
-    print("\nengine core: Scheduler.schedule, ns a step more than the call of it")
-    for requests, new, context in [(256, 0, None), (256, 16, None), (256, 16, CONTEXT)]:
-        output = a_step(requests, new)
-        made = object.__new__(Stub)
-        made.output = output
-        made.requests = {name: types.SimpleNamespace(trace_headers=context) for name in output.num_scheduled_tokens}
-        without, with_ = fastest(lambda: schedule_as_it_was(made), lambda: made.schedule())  # noqa: B023
-        named = f"{requests} requests, {new} new" + (", each with a traceparent" if context else "")
-        print(f"{named:44}{with_ - without:10.0f}")
-
-
-class Stub(Scheduler):
-    """vLLM's class; its `schedule` gives what is there already."""
+def timed(body: Callable[[], Any]) -> int:
+    other_work()
+    began = time.perf_counter_ns()
+    body()
+    return time.perf_counter_ns() - began
 
 
 def main() -> None:
-    def schedule(self: Any) -> SchedulerOutput:
-        return self.output
-
-    Scheduler.schedule = schedule
+    before = {place: vars(place[0])[place[1]] for place in STEP}
+    Scheduler.add_request = add_request = lambda _self, _request: None
+    Scheduler._free_request = free_request = lambda _self, _request: None
+    from_request = NewRequestData.from_request
     load_general_plugins()
     jit_monitor.activate()
     assert jitspan.is_active()
-    worker()
-    scheduler(schedule)
+
+    touched = [f"{place[0].__name__}.{place[1]}" for place in STEP if vars(place[0])[place[1]] is not before[place]]
+    print("called in a step in which nothing compiles:", ", ".join(touched) or "nothing of ours")
+
+    scheduler = object.__new__(Scheduler)
+    plain = pickle.dumps(from_request(request(0, None), ()))
+    print(f"\nonce for a request, us more than without{'':10}add  schedule  unpickle  finish")
+    for name, headers in (("no trace context", None), ("a traceparent and a tracestate", CONTEXT)):
+        more: dict[str, list[int]] = {"add": [], "schedule": [], "unpickle": [], "finish": []}
+        for number in range(CALLS):
+            each = request(number, headers)
+            bodies = {
+                "add": (lambda: scheduler.add_request(each), lambda: add_request(scheduler, each)),  # noqa: B023
+                "schedule": (lambda: NewRequestData.from_request(each, ()), lambda: from_request(each, ())),  # noqa: B023
+                "unpickle": (lambda: pickle.loads(sent), lambda: pickle.loads(plain)),  # noqa: B023
+                "finish": (lambda: scheduler._free_request(each), lambda: free_request(scheduler, each)),  # noqa: B023
+            }
+            sent = b""
+            for what, (ours, theirs) in bodies.items():
+                if what == "unpickle":
+                    sent = pickle.dumps(NewRequestData.from_request(each, ()))
+                more[what].append(timed(ours) - timed(theirs))
+        medians = {what: statistics.median(values) / 1000 for what, values in more.items()}
+        print(
+            f"{name:50}"
+            + "".join(f"{medians[what]:>{width}.1f}" for what, width in zip(medians, (4, 9, 10, 8), strict=True))
+        )
 
 
 main()

@@ -9,6 +9,9 @@
 //!
 //! Needs Triton in the embedded Python (no GPU). `JIT_MONITOR_MODE=error` fails the request instead.
 
+#[path = "rust/exporter.rs"]
+mod exporter;
+
 use std::collections::HashMap;
 use std::error::Error;
 
@@ -18,25 +21,32 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
+use exporter::{Collector, exporter};
 // The module, under another name than the crate.
 use jitspan::python::jitspan as jitspan_module;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use pyo3::prelude::*;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).build();
+    let (resource, collector) = (Resource::builder().build(), Collector::default());
+    let builder = SdkTracerProvider::builder().with_resource(resource.clone());
+    let provider = builder.with_batch_exporter(exporter(&collector)?).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("rust_host"));
-    tracing_subscriber::registry().with(layer).init();
+    // Without a level, what the exporter's HTTP/2 client says of each frame would be spans too.
+    tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
 
+    // What Python's `jitspan.activate()` installs sends through it, too.
+    jitspan::export_through(resource, move || exporter(&collector));
     // Before the interpreter starts. The wheel's module would be another copy of jitspan, with no spans in it.
     pyo3::append_to_inittab!(jitspan_module);
     Python::initialize();

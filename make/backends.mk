@@ -73,10 +73,12 @@ SLO_NEEDS := check-prometheus $(BUILT)/jaeger build/jaeger-ui/index.html $(BUILT
 slo: $(if $(OTEL_EXPORTER_OTLP_ENDPOINT),,$(SLO_NEEDS)) $(STAMPS)/backends $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Watch the objective on real traffic: server, Collector, Prometheus, alerts.
 	@$(BIN)/python tools/slo.py
 
-test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporter against the real Collector.
-	$(BIN)/python -m pytest tests/python/test_collector_real.py
+test-collector: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## Test the exporters, ours and a Rust program's, against the real Collector.
+	cargo build --locked -p jitspan-examples --bin rust_jit
+	$(BIN)/python -m pytest tests/python/test_collector_real.py tests/python/test_collector_rust.py
 
 test-collector-long: $(BUILT)/otelcol $(STAMPS)/test $(STAMPS)/jitspan ## The same, away for a minute, and 1,000 forks.
+	JITSPAN_TEST_FORKS=1000 cargo test --locked --features sdk --test sdk_fork
 	JITSPAN_TEST_AWAY=60 JITSPAN_TEST_FORKS=1000 $(BIN)/python -m pytest -rA tests/python/test_collector_real.py \
 		-k 'away or fork'
 

@@ -1,6 +1,6 @@
 //! Where time and ids come from. Everything else takes them from here, so that a test can fix both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{SpanId, TraceId};
 
@@ -17,6 +17,31 @@ pub trait Source: Send + Sync + 'static {
     /// Both, for the first span of a trace.
     fn root_ids(&self) -> (TraceId, SpanId) {
         (self.trace_id(), self.span_id())
+    }
+}
+
+/// One moment on both clocks: from it every other moment of a request is told by the monotonic one. The wall clock may be
+/// set while a request is served, and a request that took a second must not have a span of an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct Anchor {
+    unix: UnixNanos,
+    clock: Instant,
+}
+
+impl Anchor {
+    /// What is now `clock` on the monotonic clock, or was.
+    pub fn new(clock: Instant, source: &dyn Source) -> Self {
+        Anchor { unix: source.now().saturating_sub(nanos(clock.elapsed())), clock }
+    }
+
+    /// The moment itself.
+    pub fn unix(&self) -> UnixNanos {
+        self.unix
+    }
+
+    /// A later moment.
+    pub fn at(&self, clock: Instant) -> UnixNanos {
+        self.unix.saturating_add(nanos(clock.saturating_duration_since(self.clock)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use crate::process::lock::Mutex;
@@ -10,15 +11,16 @@ use opentelemetry::trace::{SpanContext, TraceState};
 
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
-use crate::export::sinks::Sinks;
-use crate::export::{LiveSpan, deadline};
-use crate::live::{Live, LiveScopes};
+use crate::export::sinks::{Sinks, wait_for_all};
+use crate::export::{Flushing, deadline};
+use crate::live::{Live, LiveScopes, Place};
 use crate::manifest::line::Line;
 use crate::manifest::write::{Writer, Written};
 use crate::metrics::Metrics;
 use crate::model::event::{CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
 use crate::model::span::Span;
+use crate::report;
 use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
 use crate::stats::{Counter, Stats};
 
@@ -32,18 +34,6 @@ pub struct UnexpectedCompile {
 
 /// The class under which [`UnexpectedCompile`] stands on spans: the name that Python code catches.
 pub const ERROR_TYPE: &str = "jitspan.UnexpectedCompileError";
-
-/// Who waits.
-pub enum Place {
-    /// The requests of this scope.
-    Scope(Scope),
-    /// Somebody else's span.
-    Live(Arc<dyn LiveSpan>),
-    /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
-    Under(SpanContext),
-    /// Nobody.
-    Nobody,
-}
 
 /// A stall that is going on.
 pub struct Pending {
@@ -75,7 +65,7 @@ impl Pending {
 
 /// What became of a stall.
 pub struct Recorded {
-    /// What was recorded; it can still be lengthened.
+    /// What was recorded.
     pub event: Arc<CompileEvent>,
     /// Where it was recorded.
     pub scope: Scope,
@@ -96,6 +86,8 @@ pub struct Monitor {
     sinks: Sinks,
     stats: Arc<Stats>,
     armed: AtomicBool,
+    /// Whether compiles are expected all the same.
+    lenient: AtomicBool,
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
     live: LiveScopes,
@@ -105,9 +97,10 @@ pub struct Monitor {
 impl Monitor {
     /// A monitor of its own, armed.
     pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
-        let (armed, sinks) = (AtomicBool::new(true), sinks.into());
-        let manifest = config.manifest.clone().map(Writer::new);
-        Monitor { config, source, sinks, stats, armed, open: Mutex::default(), live: LiveScopes::default(), manifest }
+        let (armed, lenient, sinks) = (AtomicBool::new(true), AtomicBool::new(false), sinks.into());
+        let (open, live, manifest) =
+            (Mutex::default(), LiveScopes::default(), config.manifest.clone().map(Writer::new));
+        Monitor { config, source, sinks, stats, armed, lenient, open, live, manifest }
     }
 
     /// What it runs with.
@@ -118,11 +111,6 @@ impl Monitor {
     /// What it did about itself.
     pub fn stats(&self) -> &Stats {
         &self.stats
-    }
-
-    /// The same counters for the monitor that comes after this one.
-    pub(crate) fn share_stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
     }
 
     /// Spans that wait for the exporter.
@@ -160,6 +148,22 @@ impl Monitor {
         self.armed.store(armed, Ordering::Relaxed);
     }
 
+    /// From now on compiles are recorded as expected: neither warned of nor raised.
+    pub fn expect_compiles(&self) {
+        self.lenient.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing is watched any more: metrics are sent once more, and not again until [`send_metrics`]. What waits goes on
+    /// being sent. Waits for nothing.
+    ///
+    /// [`send_metrics`]: Self::send_metrics
+    pub fn disarm(&self) {
+        self.arm(false);
+        if let Some(exporter) = &self.sinks.metrics_exporter {
+            exporter.pause();
+        }
+    }
+
     /// The time now, on the wire's clock.
     pub fn now(&self) -> UnixNanos {
         self.source.now()
@@ -167,18 +171,24 @@ impl Monitor {
 
     /// A stall begins. It nests in `parent`, if that is given, and then waits where `parent` does.
     pub fn begin(&self, place: impl FnOnce() -> Place, parent: Option<&Pending>) -> Pending {
-        let started = self.source.now();
+        let (clock, started) = (Instant::now(), self.source.now());
         let (scope, live) = match parent {
             Some(parent) => (parent.scope.clone(), parent.live.clone()),
             None => match place() {
+                Place::Scope(scope) if scope.is_empty() => (Scope::orphan(started), None),
                 Place::Scope(scope) => (scope, None),
                 Place::Live(span) => {
                     let live = self.live.of(span, started);
                     (live.scope().clone(), Some(live))
                 }
                 Place::Under(span) => (Scope::under(span, None, started), None),
+                Place::After(span) => (Scope::after(span, started), None),
                 Place::Nobody => (Scope::orphan(started), None),
             },
+        };
+        let started = match parent {
+            Some(parent) => parent.started.saturating_add(nanos(clock.saturating_duration_since(parent.clock))),
+            None => scope.anchor().map_or(started, |anchor| anchor.at(clock)),
         };
         Pending {
             scope,
@@ -187,7 +197,7 @@ impl Monitor {
             outermost: parent.is_none(),
             armed: self.is_armed(),
             started,
-            clock: Instant::now(),
+            clock,
         }
     }
 
@@ -202,6 +212,8 @@ impl Monitor {
             event.started = pending.started;
         }
         self.stats.add(counter(event.kind), 1);
+        event.expected |= self.lenient.load(Ordering::Relaxed);
+        event.stalls = event.severity() != Kind::Load || event.duration >= self.config.load_threshold;
         let event = Arc::new(event);
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
@@ -214,11 +226,11 @@ impl Monitor {
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
         self.sinks.metrics.add(&event, scope.identity().as_ref());
         if pending.outermost {
-            self.sinks.metrics.add_time(&event, event.duration);
+            self.sinks.metrics.add_time(&event);
         }
         let first = match &live {
-            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first,
-            None => stalled.first,
+            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first_stall,
+            None => stalled.first_stall,
         };
         if first && scope.waiting() > 0 {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
@@ -232,12 +244,18 @@ impl Monitor {
         if let Some(error) = &error {
             self.stats.add(Counter::Raised, 1);
             let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
-            self.export(scope.fail(&failure, self.source.now(), &self.config.limits));
+            self.export(scope.fail(&failure, self.now_in(&scope), &self.config.limits));
             if let Some(live) = &live {
                 live.fail(&failure);
             }
         } else if late || (scope.is_orphan() && pending.outermost) {
             self.export(scope.close(event.ended(), &self.config.limits));
+        }
+        if error.is_none() {
+            let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
+            if !report::stall(&event, waiting, request, || describe(&event, waiting)) {
+                self.stats.fault("tracing");
+            }
         }
         Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
     }
@@ -260,18 +278,6 @@ impl Monitor {
         }
     }
 
-    /// Adds to a recorded event a stage that came after it.
-    pub fn lengthen(&self, recorded: &Recorded, by: Duration) {
-        self.export(recorded.scope.lengthen(&recorded.event, by, &|parent| self.identify(parent)));
-        self.sinks.metrics.lengthen(&recorded.event, by);
-        if recorded.outermost {
-            self.sinks.metrics.add_time(&recorded.event, by);
-        }
-        if let Some(live) = &recorded.live {
-            live.lengthen(&recorded.event, by);
-        }
-    }
-
     /// Records a compile that Rust code did itself, on the current `tracing` span, else as a root span.
     ///
     /// # Errors
@@ -280,7 +286,7 @@ impl Monitor {
         if event.started == 0 {
             event.started = self.source.now().saturating_sub(nanos(event.duration));
         }
-        let mut pending = self.begin(tracing_place, None);
+        let mut pending = self.begin(crate::live::rust::place, None);
         pending.started = event.started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
         // It is counted there.
@@ -315,9 +321,14 @@ impl Monitor {
         self.identify(None)
     }
 
+    /// The context of a span under `parent`.
+    pub fn context_under(&self, parent: &SpanContext) -> SpanContext {
+        self.identify(Some(parent))
+    }
+
     /// Ends a scope as failed, for an error that is not ours.
     pub fn fail(&self, scope: &Scope, failure: &Failure) {
-        self.export(scope.fail(failure, self.source.now(), &self.config.limits));
+        self.export(scope.fail(failure, self.now_in(scope), &self.config.limits));
     }
 
     /// Sends a span that an engine has made of its own knowledge.
@@ -327,7 +338,7 @@ impl Monitor {
 
     /// The scope's requests have been served.
     pub fn close(&self, scope: &Scope) {
-        self.export(scope.close(self.source.now(), &self.config.limits));
+        self.export(scope.close(self.now_in(scope), &self.config.limits));
     }
 
     /// Waits until the sinks have dealt with what they have. False: not within `timeout`.
@@ -335,17 +346,26 @@ impl Monitor {
     /// May be called from a signal handler of Python's: those run between two instructions of Python code, and
     /// nothing of ours runs Python while it holds a lock.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let flushed = self.sinks.flush(timeout);
+        let flushed = wait_for_all(self.begin_flush(), deadline(timeout));
         if !flushed {
             self.stats.add(Counter::FlushesLate, 1);
         }
         flushed
     }
 
+    /// Asks for a flush, and does not wait.
+    pub(crate) fn begin_flush(&self) -> Vec<Flushing> {
+        self.sinks.begin_flush()
+    }
+
     /// [`flush`](Self::flush), while the SDK of a live span does the same. Both have until `timeout` is over.
     pub fn flush_with(&self, live: Option<&Live>, timeout: Duration) -> bool {
+        self.flush_beside(live.and_then(|live| live.flush(timeout)), timeout)
+    }
+
+    /// [`flush`](Self::flush), and then waits for the SDK of a live span that has been asked already.
+    pub fn flush_beside(&self, theirs: Option<Receiver<()>>, timeout: Duration) -> bool {
         let deadline = deadline(timeout);
-        let theirs = live.and_then(|live| live.flush(timeout));
         let flushed = self.flush(timeout);
         if let Some(theirs) = theirs {
             // An error means late, or that their thread has failed; neither is ours to report.
@@ -357,11 +377,20 @@ impl Monitor {
     /// Ends the scopes that are still open, flushes, and takes nothing from then on. What could not be sent within
     /// `timeout` is counted as dropped.
     pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.end_shutdown(self.begin_shutdown(), deadline(timeout))
+    }
+
+    /// Ends the scopes that are still open, and asks for the last flush.
+    pub(crate) fn begin_shutdown(&self) -> Vec<Flushing> {
         let open = std::mem::take(&mut *self.open.lock());
         for scope in open.iter().filter_map(WeakScope::upgrade) {
             self.close(&scope);
         }
-        self.sinks.shutdown(timeout)
+        self.sinks.begin_shutdown()
+    }
+
+    pub(crate) fn end_shutdown(&self, begun: Vec<Flushing>, deadline: Instant) -> bool {
+        self.sinks.end_shutdown(begun, deadline)
     }
 
     fn export(&self, mut spans: Vec<Span>) {
@@ -381,7 +410,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
-            Kind::Compile | Kind::Autotune => Severity::Warn,
+            Kind::Compile | Kind::Autotune | Kind::Launcher => Severity::Warn,
             Kind::Load => Severity::Info,
         };
         let sampled = identities.iter().filter(|identity| identity.is_sampled());
@@ -403,6 +432,8 @@ impl Monitor {
         let raises = self.config.mode == Mode::Error
             && self.config.error_on.contains(&event.severity())
             && !event.manual_warmup
+            && !event.expected
+            && event.stalls
             && event.failure.is_none();
         raises.then(|| UnexpectedCompile { message: describe(event, waiting) })
     }
@@ -419,6 +450,10 @@ impl Monitor {
         SpanContext::new(trace_id, span_id, flags, false, state)
     }
 
+    fn now_in(&self, scope: &Scope) -> UnixNanos {
+        scope.anchor().map_or_else(|| self.source.now(), |anchor| anchor.at(Instant::now()))
+    }
+
     fn open(&self, scope: &Scope) {
         let mut open = self.open.lock();
         if open.len() >= 64 && open.len().is_power_of_two() {
@@ -428,11 +463,6 @@ impl Monitor {
     }
 }
 
-/// The current span of a Rust program, else nobody.
-pub fn tracing_place() -> Place {
-    crate::live::rust::place()
-}
-
 /// The sentence for the log and for the error. Its first words are those of vLLM's monitor, which operators know.
 pub fn describe(event: &CompileEvent, waiting: usize) -> String {
     let did = match (event.kind, event.severity()) {
@@ -440,11 +470,7 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Compile, _) => "JIT compilation",
         (Kind::Autotune, _) => "autotuning",
         (Kind::Load, _) => "load from the disk cache",
-    };
-    let runtime = match &*event.runtime {
-        "triton" => "Triton",
-        "cutedsl" => "CuTeDSL",
-        other => other,
+        (Kind::Launcher, _) => "launcher build",
     };
     let waited = match waiting {
         0 => String::new(),
@@ -452,8 +478,9 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         many => format!(", {many} requests waited"),
     };
     format!(
-        "{runtime} kernel {did} during inference: {}{waited}. This causes a latency spike; consider extending warmup \
+        "{} kernel {did} during inference: {}{waited}. This causes a latency spike; consider extending warmup \
          to cover this shape/config.",
+        event.runtime_title,
         event.headline()
     )
 }
@@ -463,5 +490,6 @@ fn counter(kind: Kind) -> Counter {
         Kind::Compile => Counter::Compiles,
         Kind::Autotune => Counter::Autotunes,
         Kind::Load => Counter::Loads,
+        Kind::Launcher => Counter::Launchers,
     }
 }

@@ -16,6 +16,12 @@ pub const TRACESTATE: &str = "tracestate";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
+/// A context as a `traceparent`.
+pub fn traceparent(context: &SpanContext) -> String {
+    let flags = context.trace_flags().to_u8();
+    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+}
+
 /// Reads `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>) and, if given, `tracestate`.
 ///
 /// Versions above 00 are read as far as 00 goes, as the specification asks. A `tracestate` that cannot be read is
@@ -98,8 +104,10 @@ impl Format {
                 None => Ok(None),
                 Some(parent) => parse(&parent, header(TRACESTATE).as_deref()).map(Some),
             },
-            Format::B3 => match header(B3) {
-                Some(single) => b3_single(&single),
+            Format::B3 => match header(B3).map(|single| b3_single(&single)) {
+                // A header that some proxy has spoilt does not hide those that are right.
+                Some(Err(Malformed)) => b3_multiple(header)?.map(Some).ok_or(Malformed),
+                Some(read) => read,
                 None => b3_multiple(header),
             },
             Format::Jaeger => header(JAEGER).map(|value| jaeger(&value)).transpose(),
@@ -196,6 +204,7 @@ mod tests {
 
     use opentelemetry::propagation::TextMapPropagator;
     use opentelemetry::trace::TraceContextExt;
+    use opentelemetry_propagator_b3::{B3Encoding, Propagator};
     use opentelemetry_sdk::propagation::TraceContextPropagator;
     use proptest::prelude::*;
 
@@ -279,6 +288,79 @@ mod tests {
             assert_eq!(context.trace_id().to_string(), TRACE, "{headers:?}");
             assert_eq!(context.span_id().to_string(), SPAN, "{headers:?}");
             assert!(context.is_sampled() && context.is_remote(), "{headers:?}");
+        }
+    }
+
+    fn b3_oracle(headers: &HashMap<String, String>, encoding: B3Encoding) -> Option<SpanContext> {
+        let context = Propagator::with_encoding(encoding).extract(headers);
+        let span = context.span().span_context().clone();
+        span.is_valid().then_some(span)
+    }
+
+    fn b3_ours(headers: &HashMap<String, String>) -> Option<SpanContext> {
+        extract(&[Format::B3], &|name| headers.get(name).cloned()).ok().flatten()
+    }
+
+    /// Zeros in front of a short trace id, among others.
+    fn ids(context: SpanContext) -> (TraceId, SpanId, bool) {
+        (context.trace_id(), context.span_id(), context.is_sampled())
+    }
+
+    fn b3(headers: &[(&str, Option<&str>)]) -> HashMap<String, String> {
+        headers.iter().filter_map(|(name, value)| Some((name.to_string(), (*value)?.to_owned()))).collect()
+    }
+
+    proptest! {
+        // opentelemetry-propagator-b3 0.33.1, where it is right. It is not: with `d`, or with no decision, which it
+        // does not take as sampled (the first means it is, and of the second we make it); with `true`, which it reads
+        // in one form of the headers alone; and with a `+` in an id, which it takes for a digit.
+        #[test]
+        fn b3_is_read_as_the_opentelemetry_propagator_reads_it(
+            trace in "([0-9a-f]{16}){1,2}|[0-9a-fA-F]{15,33}|0{32}",
+            span in "[0-9a-f]{16}|[0-9a-fA-F]{15,17}|0{16}",
+            sampled in "[012]|false",
+            parent in proptest::option::of("[0-9a-f]{16}"),
+        ) {
+            let lower = ![&trace, &span].iter().any(|id| id.bytes().any(|digit| digit.is_ascii_uppercase()));
+            let single = match &parent {
+                Some(parent) => format!("{trace}-{span}-{sampled}-{parent}"),
+                None => format!("{trace}-{span}-{sampled}"),
+            };
+            let headers = b3(&[("b3", Some(&single))]);
+            let (ours, theirs) = (b3_ours(&headers).map(ids), b3_oracle(&headers, B3Encoding::SingleHeader).map(ids));
+            // B3's ids are in small letters; we read others too, as the proxies that write them mean them.
+            prop_assert_eq!(ours.filter(|_| lower), theirs, "{}", single);
+            let headers = b3(&[
+                ("x-b3-traceid", Some(&trace)),
+                ("x-b3-spanid", Some(&span)),
+                ("x-b3-sampled", Some(&sampled)),
+                ("x-b3-parentspanid", parent.as_deref()),
+            ]);
+            let (ours, theirs) = (b3_ours(&headers).map(ids), b3_oracle(&headers, B3Encoding::MultipleHeader).map(ids));
+            prop_assert_eq!(ours.filter(|_| lower), theirs, "{:?}", headers);
+        }
+
+        #[test]
+        fn one_header_of_b3_counts_if_it_can_be_read_and_the_others_else(
+            // Not a decision alone, which it does not know.
+            bad in "([0-9a-f]{2,15}(-[0-9a-f]{0,20})?)?",
+            good in proptest::bool::ANY,
+            debug in proptest::option::of("[01]"),
+        ) {
+            let single = if good { format!("{}-{SPAN}-0", &TRACE[16..]) } else { bad };
+            let headers = b3(&[
+                ("b3", Some(&single)),
+                ("x-b3-traceid", Some(TRACE)),
+                ("x-b3-spanid", Some(SPAN)),
+                ("x-b3-sampled", Some("1")),
+                ("x-b3-flags", debug.as_deref()),
+            ]);
+            let ours = b3_ours(&headers).map(ids);
+            // `x-b3-flags: 0` says nothing; it takes it for a decision.
+            if good || debug.as_deref() != Some("0") {
+                prop_assert_eq!(ours, b3_oracle(&headers, B3Encoding::SingleAndMultiHeader).map(ids), "{:?}", headers);
+            }
+            prop_assert_eq!(ours.map(|(.., sampled)| sampled), Some(!good));
         }
     }
 

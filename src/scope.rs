@@ -5,17 +5,17 @@ mod ending;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, SpanId};
 
-use crate::model::attribute::Attributes;
-use crate::model::event::{CompileEvent, UnixNanos, nanos};
+use crate::clock::Anchor;
+use crate::model::attribute::{Attributes, Value, bounded};
+use crate::model::event::{CompileEvent, UnixNanos};
 use crate::model::limits::Limits;
-use crate::model::span::{Span, Status};
+use crate::model::span::Span;
 use crate::model::summary::Summary;
-use crate::semconv::{attribute, event as name, span as key};
+use crate::semconv::{engine, event as name, span as key};
 
 /// One request in a scope.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +51,8 @@ struct Inner {
     served: Served,
     /// Requests beyond the limit.
     omitted: usize,
+    /// When it was made, if all of its moments are to be told from that one.
+    anchor: Option<Anchor>,
     state: Mutex<State>,
 }
 
@@ -60,13 +62,13 @@ enum Served {
     Requests,
     /// Somebody else's span that is still open: it takes the events itself, and our compile spans are its children.
     LiveSpan,
-    /// The stall itself is the span: a root span, or a child of a span that takes nothing.
-    Stall,
+    /// The stall itself is the span: a root span, or a child of a span that takes nothing. So many requests wait.
+    Stall(usize),
 }
 
 impl Inner {
     fn new(options: ScopeOptions, served: Served, omitted: usize) -> Self {
-        Inner { options, served, omitted, state: Mutex::default() }
+        Inner { options, served, omitted, anchor: None, state: Mutex::default() }
     }
 }
 
@@ -86,9 +88,13 @@ struct State {
     identities: Vec<SpanContext>,
     events: Vec<Arc<CompileEvent>>,
     dropped_events: u32,
+    /// The stall that is itself the span, whatever the limit of events is.
+    own: Option<Arc<CompileEvent>>,
     /// Child spans of each request so far.
     own_spans: usize,
     summary: Summary,
+    /// Whether anything has been added, here or in the scope that it continues.
+    begun: bool,
     /// Whether its requests have been counted as stalled, here or in the scope that it continues.
     counted: bool,
     /// Whether a live span has been given the summary, and been marked as failed.
@@ -134,8 +140,10 @@ pub struct Stall<'a> {
 pub struct Stalled {
     /// Spans of its own, one for each request that is sampled.
     pub spans: Vec<Span>,
-    /// The scope's requests have not been counted as stalled yet.
+    /// Nothing has been added to the scope before.
     pub first: bool,
+    /// It is a stall, and the scope's requests have not been counted as stalled yet.
+    pub first_stall: bool,
     /// Events that do not fit any more because of it.
     pub dropped: u32,
 }
@@ -144,9 +152,23 @@ impl Scope {
     /// Child spans of one request: as many as a span has events by default. A storm is told by its summary.
     const OWN_SPANS: usize = 128;
 
+    /// Requests that a line of a log names.
+    const NAMED: usize = 3;
+
     /// A scope for the requests of `options`; those beyond `limit` are counted, not shown.
-    pub fn new(mut options: ScopeOptions, limit: usize) -> Self {
-        let batch = options.requests.len();
+    pub fn new(options: ScopeOptions, limit: usize) -> Self {
+        Scope(Arc::new(Self::inner(options, limit, 0)))
+    }
+
+    /// As old as `anchor`, from which all of its moments are told, and for `more` requests than those of `options`, which
+    /// were not even read.
+    pub fn timed(options: ScopeOptions, limit: usize, more: usize, anchor: Anchor) -> Self {
+        let options = ScopeOptions { started: anchor.unix(), ..options };
+        Scope(Arc::new(Inner { anchor: Some(anchor), ..Self::inner(options, limit, more) }))
+    }
+
+    fn inner(mut options: ScopeOptions, limit: usize, more: usize) -> Inner {
+        let batch = options.requests.len().saturating_add(more);
         options.requests.truncate(limit);
         let omitted = batch - options.requests.len();
         if batch > 1 {
@@ -155,7 +177,7 @@ impl Scope {
         if omitted > 0 {
             options.attributes.int(key::BATCH_OMITTED, omitted as i64);
         }
-        Scope(Arc::new(Inner::new(options, Served::Requests, omitted)))
+        Inner::new(options, Served::Requests, omitted)
     }
 
     /// A scope for a stall that no request waited for.
@@ -166,16 +188,25 @@ impl Scope {
             requests: vec![Request::default()],
             started,
         };
-        Scope(Arc::new(Inner::new(options, Served::Stall, 0)))
+        Scope(Arc::new(Inner::new(options, Served::Stall(0), 0)))
     }
 
     /// A scope for a stall under a span that takes nothing any more, or is in another process. `id` is the stall's
     /// own, if it has been given away already.
     pub fn under(parent: SpanContext, id: Option<SpanId>, started: UnixNanos) -> Self {
+        Self::child(parent, id, started, 1)
+    }
+
+    /// A scope for a stall that no request waited for, in the trace of another such stall.
+    pub fn after(parent: SpanContext, started: UnixNanos) -> Self {
+        Self::child(parent, None, started, 0)
+    }
+
+    fn child(parent: SpanContext, id: Option<SpanId>, started: UnixNanos, waiting: usize) -> Self {
         let mut options = Self::orphan(started).0.options.clone();
         let identity = id.map(|id| with_span_id(&parent, Some(&id)));
         options.requests = vec![Request { parent: Some(parent), attributes: Attributes::new() }];
-        let inner = Inner::new(options, Served::Stall, 0);
+        let inner = Inner::new(options, Served::Stall(waiting), 0);
         inner.state.lock().identities.extend(identity);
         Scope(Arc::new(inner))
     }
@@ -193,13 +224,26 @@ impl Scope {
     pub fn reopened(&self, started: UnixNanos) -> Self {
         let options = ScopeOptions { started, ..self.0.options.clone() };
         let inner = Inner::new(options, self.0.served, self.0.omitted);
-        inner.state.lock().counted = std::mem::replace(&mut self.0.state.lock().counted, true);
+        {
+            let (mut own, mut state) = (inner.state.lock(), self.0.state.lock());
+            own.begun = std::mem::replace(&mut state.begun, true);
+            own.counted = std::mem::replace(&mut state.counted, true);
+        }
         Scope(Arc::new(inner))
+    }
+
+    /// Whether it has no requests at all: what compiles in it keeps nobody waiting.
+    pub fn is_empty(&self) -> bool {
+        self.0.options.requests.is_empty() && self.0.omitted == 0
+    }
+
+    pub(crate) fn anchor(&self) -> Option<&Anchor> {
+        self.0.anchor.as_ref()
     }
 
     /// Whether the stall itself is the span.
     pub fn is_orphan(&self) -> bool {
-        self.0.served == Served::Stall
+        matches!(self.0.served, Served::Stall(_))
     }
 
     /// Who is served, if the span is somebody else's.
@@ -219,10 +263,9 @@ impl Scope {
 
     /// How many requests wait, those beyond the limit included.
     pub fn waiting(&self) -> usize {
-        let requests = &self.0.options.requests;
         match self.0.served {
-            Served::Stall => requests.iter().filter(|request| request.parent.is_some()).count(),
-            _ => requests.len() + self.0.omitted,
+            Served::Stall(waiting) => waiting,
+            _ => self.0.options.requests.len() + self.0.omitted,
         }
     }
 
@@ -242,18 +285,37 @@ impl Scope {
     pub(crate) fn count(&self, event: &CompileEvent) -> bool {
         let mut state = self.0.state.lock();
         state.summary.add(event);
-        !std::mem::replace(&mut state.counted, true)
-    }
-
-    /// Counts time that came after such a stall.
-    pub(crate) fn count_longer(&self, event: &CompileEvent, by: Duration) {
-        let ended = event.ended();
-        self.0.state.lock().summary.stall(ended, ended.saturating_add(nanos(by)));
+        event.stalls && !std::mem::replace(&mut state.counted, true)
     }
 
     /// The stalls so far, as many as a span may have events.
     pub fn stalls(&self) -> Vec<Arc<CompileEvent>> {
         self.0.state.lock().events.clone()
+    }
+
+    /// For a line of a log: whose step it was, and the first of its requests with their traces.
+    pub fn whose(&self) -> String {
+        let text = |attributes: &Attributes, key: &str| match attributes.get(key) {
+            Some(Value::Text(text)) => Some(text.to_string()),
+            Some(Value::Int(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let options = &self.0.options;
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(text(&options.attributes, engine::RANK).map(|rank| format!("rank {rank}")));
+        let state = self.0.state.lock();
+        for (request, identity) in options.requests.iter().zip(&state.identities).take(Self::NAMED) {
+            let trace = format!("trace {}", identity.trace_id());
+            match text(&request.attributes, engine::REQUEST_ID) {
+                Some(id) => parts.push(format!("request {} {trace}", bounded(&id, 100))),
+                None => parts.push(trace),
+            }
+        }
+        let more = (options.requests.len() + self.0.omitted).saturating_sub(Self::NAMED);
+        if more > 0 {
+            parts.push(format!("{more} more"));
+        }
+        if parts.is_empty() { String::new() } else { format!(" [{}]", parts.join("; ")) }
     }
 
     /// How many requests are not sampled, so far as that is known.
@@ -283,12 +345,16 @@ impl Scope {
             return None;
         }
         self.identify(&mut state, identify);
-        let first = !std::mem::replace(&mut state.counted, true);
+        let first = !std::mem::replace(&mut state.begun, true);
+        let first_stall = stall.event.stalls && !std::mem::replace(&mut state.counted, true);
         state.summary.add(&stall.event);
+        if self.is_orphan() && stall.operation.parent.is_none() {
+            state.own = Some(Arc::clone(&stall.event));
+        }
         let dropped = state.dropped_events;
         self.keep(&mut state, &stall.event, limits);
         let dropped = state.dropped_events - dropped;
-        Some(Stalled { spans: self.own_spans(&mut state, stall, identify, limits), first, dropped })
+        Some(Stalled { spans: self.own_spans(&mut state, stall, identify, limits), first, first_stall, dropped })
     }
 
     /// Keeps an event, if there is room for it.
@@ -317,7 +383,7 @@ impl Scope {
         }
         let parents = stall.operation.parent.as_deref().map(|parent| self.span_ids(parent, state, identify));
         let mut attributes = stall.event.attributes();
-        attributes.bool(key::STALLED, true);
+        attributes.bool(key::STALLED, stall.event.stalls);
         limits.apply_to_span(&mut attributes);
         let identities = state.identities.iter().enumerate().filter(|(_, identity)| identity.is_sampled());
         identities
@@ -334,38 +400,6 @@ impl Scope {
                 events: Arc::default(),
                 dropped_events: 0,
                 status: ending::status(stall.event.failure.as_ref()),
-            })
-            .collect()
-    }
-
-    /// Lengthens the last stall of this event by a stage that came after it (Triton's launcher), and returns that
-    /// stage's spans. Where the spans have left, they stay as they are, and the stage's own span tells of it alone.
-    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration, identify: Identify<'_>) -> Vec<Span> {
-        let mut state = self.0.state.lock();
-        if let Some(known) = state.events.iter_mut().rev().find(|known| Arc::ptr_eq(known, event)) {
-            let longer = Arc::make_mut(known);
-            longer.stages.push(crate::model::event::Stage { name: Cow::Borrowed("launcher"), duration: by });
-            longer.duration += by;
-        }
-        let ended = event.ended();
-        state.summary.stall(ended, ended.saturating_add(nanos(by)));
-        let mut attributes = Attributes::new();
-        attributes.text(attribute::RUNTIME, &*event.runtime);
-        attributes.text(attribute::KERNEL_NAME, &*event.kernel.name);
-        attributes.double(attribute::DURATION, by.as_secs_f64());
-        attributes.bool(key::STALLED, true);
-        let identities = state.identities.iter().filter(|identity| identity.is_sampled());
-        identities
-            .map(|identity| Span {
-                context: with_span_id(identity, Some(&identify(Some(identity)).span_id())),
-                parent: Some(identity.clone()),
-                name: Cow::Borrowed(name::LAUNCHER),
-                started: ended,
-                ended: ended.saturating_add(nanos(by)),
-                attributes: attributes.clone(),
-                events: Arc::default(),
-                dropped_events: 0,
-                status: Status::Unset,
             })
             .collect()
     }

@@ -7,8 +7,12 @@
 /// Instrumentation scope of everything we send.
 pub const SCOPE_NAME: &str = "jitspan";
 
-/// Values of `jit.runtime`: what our own hooks watch. The metrics of each begin at 0.
-pub const RUNTIMES: &[&str] = &["triton", "cutedsl"];
+/// Says which version of these names a message uses; the file is `otel-config/semconv/schema.yaml`.
+/// A name, not a place: nobody can own a host under `.invalid` (RFC 2606), so nothing that follows it reaches strangers.
+pub const SCHEMA_URL: &str = "https://jitspan.invalid/schemas/0.2.0";
+
+/// Span that `jitspan doctor` sends to see whether the collector takes it.
+pub const DOCTOR_SPAN: &str = "jitspan.doctor";
 
 /// Names of span events, of the compile's own spans, and of log-based events.
 pub mod event {
@@ -18,7 +22,7 @@ pub mod event {
     pub const AUTOTUNE: &str = "jit.autotune";
     /// A compiled kernel came from a cache on disk.
     pub const LOAD: &str = "jit.load";
-    /// Span: the C launcher of a kernel was built (Triton up to 3.6 does so at the first launch of a signature).
+    /// The C launcher of a compiled kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
     /// Span: a manifest was replayed, before the process took requests.
     pub const PRELOAD: &str = "jit.preload";
@@ -30,7 +34,8 @@ pub mod event {
 
 /// Attributes of the span of a request that waited. Each is one value, so that a search for equality finds it.
 pub mod span {
-    /// Bool: this span, or the request it belongs to, waited for a compile.
+    /// Bool: this span, or the request it belongs to, waited for a compile. False: for nothing but short loads from a
+    /// cache on disk.
     pub const STALLED: &str = "jit.stalled";
     /// Int: compiles this request waited for.
     pub const COMPILE_COUNT: &str = "jit.compile.count";
@@ -58,14 +63,23 @@ pub mod engine {
     pub const VLLM_EXECUTE_MODEL: &str = "vllm.execute_model";
     /// Span: a whole request that came to vLLM without a trace context, the root of the trace it was given.
     pub const VLLM_REQUEST: &str = "vllm.request";
+    /// Span: a request that waited in vLLM's queue, behind a step that compiled.
+    pub const VLLM_QUEUED: &str = "vllm.queued";
     /// Span: a request in one step of SGLang's scheduler.
     pub const SGLANG_FORWARD: &str = "sglang.forward";
-    /// OpenTelemetry: the request's id by vLLM's name, the one that its caller knows.
+    /// String: the request's id, the one that its caller knows. vLLM's own name (`vllm/tracing/utils.py`); OpenTelemetry's
+    /// registry has none, and one that vLLM's users search for already is better than another.
     pub const REQUEST_ID: &str = "gen_ai.request.id";
     /// Int: rank of the worker within its engine (tensor and pipeline parallel).
     pub const RANK: &str = "jit.worker.rank";
     /// Int: which of several engines it is (data parallel).
     pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
+    /// String: `running` or `queued`: whether the request was in the step that stalled, or waited for one.
+    pub const REQUEST_STATE: &str = "jit.request.state";
+    /// Double, s: on an event, how much of the stall a queued request waited for; it may have come in the middle.
+    pub const WAITED: &str = "jit.request.waited";
+    /// Int: sequences that vLLM ran for the one request (`n`), where they are several.
+    pub const SEQUENCES: &str = "jit.request.sequences";
     /// Int: tokens of the request in this step.
     pub const SCHEDULED_TOKENS: &str = "jit.request.scheduled_tokens";
     /// Span: a whole request, by vLLM itself.
@@ -96,6 +110,8 @@ pub mod attribute {
     pub const STAGE_PREFIX: &str = "jit.stage.";
     /// Bool: asked for by a manual warm-up call, so no accident.
     pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
+    /// Bool: kernels compile as requests come, by the server's own choice (vLLM's `--enforce-eager`), so no accident.
+    pub const EXPECTED: &str = "jit.expected";
     /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
     pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
     /// String, verbose: parameter types.
@@ -128,8 +144,6 @@ pub mod attribute {
     pub const CODE_STACKTRACE: &str = "code.stacktrace";
     /// OpenTelemetry: class of the error, low in cardinality.
     pub const ERROR_TYPE: &str = "error.type";
-    /// OpenTelemetry: the error's message.
-    pub const ERROR_MESSAGE: &str = "error.message";
     /// OpenTelemetry: class of an exception.
     pub const EXCEPTION_TYPE: &str = "exception.type";
     /// OpenTelemetry: message of an exception.
@@ -172,6 +186,12 @@ pub mod preload {
     pub const LATE: &str = "jit.preload.late";
 }
 
+/// What Datadog's tracer calls things on its own spans.
+pub mod datadog {
+    /// OpenTelemetry, deprecated there: its message of an error.
+    pub const ERROR_MESSAGE: &str = "error.message";
+}
+
 /// Attributes of the resource: who sends.
 pub mod resource {
     /// OpenTelemetry: the service.
@@ -203,40 +223,43 @@ pub mod resource {
 /// Metrics. Counters begin at 0 when the monitor is armed, for every runtime that is watched: the first compile is
 /// then an increase, which Prometheus would not see in a series that begins with 1.
 ///
-/// That is why no kernel's name is on the histograms and on `jit.compile.count`: nearly every compile is the first
+/// That is why no kernel's name is on the histograms and on `jit.compiles`: nearly every compile is the first
 /// of its kernel. Which kernels cost how much says `jit.kernel.time`, of which the value itself is read.
+///
+/// Counters of whole things are plural nouns, as OpenTelemetry's naming guide wants; `.count` is for what also falls.
 pub mod metric {
     /// Histogram, s: compiles. By runtime and cache result, and by `error.type` if it failed.
     pub const COMPILE_DURATION: &str = "jit.compile.duration";
     /// Histogram, s: autotunes. By runtime, and by `error.type` if it failed.
     pub const AUTOTUNE_DURATION: &str = "jit.autotune.duration";
     /// Counter, {compile}: by runtime and cause.
-    pub const COMPILE_COUNT: &str = "jit.compile.count";
+    pub const COMPILES: &str = "jit.compiles";
     /// Counter, {load}: compiled kernels that came from a cache on disk. By runtime.
-    pub const LOAD_COUNT: &str = "jit.load.count";
-    /// Counter, s: time lost to compiles and autotunes (a compile in an autotune counts once). By runtime and kernel,
+    pub const LOADS: &str = "jit.loads";
+    /// Counter, s: time lost to compiles, autotunes and launchers (a compile in an autotune counts once). By runtime and kernel,
     /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";
     /// Counter, {request}: requests that waited for at least one compile.
-    pub const REQUEST_STALLED: &str = "jit.request.stalled";
-    /// Counter, {event}: compiles, autotunes and loads that were seen while armed.
-    pub const EVENTS_RECORDED: &str = "jitspan.events.recorded";
+    pub const STALLED_REQUESTS: &str = "jit.stalled_requests";
     /// Counter, {event}: events that did not fit on their span. They are in its summary.
-    pub const EVENTS_DROPPED: &str = "jitspan.events.dropped";
-    /// Counter, {span}: handed to the exporter.
-    pub const SPANS_RECORDED: &str = "jitspan.spans.recorded";
-    /// Counter, {span}: taken by the collector.
-    pub const SPANS_EXPORTED: &str = "jitspan.spans.exported";
-    /// Counter, {span}: dropped, by reason.
-    pub const SPANS_DROPPED: &str = "jitspan.spans.dropped";
-    /// Counter, {record}: log-based events handed to the exporter.
-    pub const LOGS_RECORDED: &str = "jitspan.logs.recorded";
-    /// Counter, {record}: log-based events taken by the collector.
-    pub const LOGS_EXPORTED: &str = "jitspan.logs.exported";
-    /// Counter, {record}: log-based events dropped, by reason.
-    pub const LOGS_DROPPED: &str = "jitspan.logs.dropped";
-    /// String attribute: why something was dropped.
-    pub const REASON: &str = "jitspan.reason";
+    pub const DROPPED_EVENTS: &str = "jitspan.dropped_events";
+    /// OpenTelemetry, counter, {span}: spans of which the exporter is done: taken by the collector, or, with an
+    /// `error.type`, dropped. Our queue is a part of the exporter: one that found it full is counted here too.
+    pub const SPANS_EXPORTED: &str = "otel.sdk.exporter.span.exported";
+    /// OpenTelemetry, up-down counter, {span}: spans that the exporter has, in its queue or on the way.
+    pub const SPANS_IN_FLIGHT: &str = "otel.sdk.exporter.span.inflight";
+    /// OpenTelemetry, counter, {log_record}: the same for log-based events.
+    pub const LOGS_EXPORTED: &str = "otel.sdk.exporter.log.exported";
+    /// OpenTelemetry, up-down counter, {log_record}: the same for log-based events.
+    pub const LOGS_IN_FLIGHT: &str = "otel.sdk.exporter.log.inflight";
+    /// OpenTelemetry, string attribute: whose counters these are; ours among those of the program's own SDK.
+    pub const COMPONENT_NAME: &str = "otel.component.name";
+    /// OpenTelemetry, string attribute: `otlp_grpc_span_exporter` and its like.
+    pub const COMPONENT_TYPE: &str = "otel.component.type";
+    /// OpenTelemetry, string attribute: the collector's host.
+    pub const SERVER_ADDRESS: &str = "server.address";
+    /// OpenTelemetry, int attribute: the collector's port.
+    pub const SERVER_PORT: &str = "server.port";
     /// OpenTelemetry, bool attribute: the series that stands for all that did not get one of their own.
     pub const OVERFLOW: &str = "otel.metric.overflow";
 }

@@ -30,6 +30,8 @@ counters! {
     Autotunes = "events.autotune",
     /// Loads from a disk cache recorded while armed.
     Loads = "events.load",
+    /// Launchers built for a compiled kernel (Triton up to 3.6), recorded while armed.
+    Launchers = "events.launcher",
     /// Compiles, autotunes and loads seen before arming.
     Warmup = "events.warmup",
     /// Re-traces that compiled nothing.
@@ -60,6 +62,8 @@ counters! {
     DroppedTooLarge = "spans.dropped.too_large",
     /// Spans dropped: they came after the shutdown, or the process ended before they were sent.
     DroppedShutdown = "spans.dropped.shutdown",
+    /// Spans dropped: a fault of ours while they were sent.
+    DroppedFault = "spans.dropped.fault",
     /// Spans dropped: exporting is switched off.
     DroppedDisabled = "spans.dropped.disabled",
     /// Log-based events handed to the exporter: exported, dropped or queued, each one of them.
@@ -78,6 +82,8 @@ counters! {
     LogsTooLarge = "logs.dropped.too_large",
     /// Log-based events dropped: they came after the shutdown, or the process ended before they were sent.
     LogsShutdown = "logs.dropped.shutdown",
+    /// Log-based events dropped: a fault of ours while they were sent.
+    LogsFault = "logs.dropped.fault",
     /// Log-based events dropped: exporting is switched off.
     LogsDisabled = "logs.dropped.disabled",
     /// Messages of metrics the collector took. A later message tells all that an earlier one did, so none is kept.
@@ -115,6 +121,8 @@ pub struct Ledger {
     pub too_large: Counter,
     /// Too late.
     pub shutdown: Counter,
+    /// A fault of ours.
+    pub fault: Counter,
     /// Exporting is switched off.
     pub disabled: Counter,
 }
@@ -130,6 +138,7 @@ impl Ledger {
         unreachable: Counter::DroppedUnreachable,
         too_large: Counter::DroppedTooLarge,
         shutdown: Counter::DroppedShutdown,
+        fault: Counter::DroppedFault,
         disabled: Counter::DroppedDisabled,
     };
 
@@ -143,18 +152,21 @@ impl Ledger {
         unreachable: Counter::LogsUnreachable,
         too_large: Counter::LogsTooLarge,
         shutdown: Counter::LogsShutdown,
+        fault: Counter::LogsFault,
         disabled: Counter::LogsDisabled,
     };
 
-    /// What was dropped, each with the word for its reason.
-    pub const fn dropped(&self) -> [(&'static str, Counter); 7] {
+    /// What was dropped, each with the word for its reason, `error.type` on the wire. OpenTelemetry's own words where it
+    /// has them: `queue_full`, `already_shutdown`, and `rejected` for a partial success.
+    pub const fn dropped(&self) -> [(&'static str, Counter); 8] {
         [
             ("queue_full", self.queue_full),
             ("refused", self.refused),
             ("rejected", self.rejected),
             ("unreachable", self.unreachable),
             ("too_large", self.too_large),
-            ("shutdown", self.shutdown),
+            ("already_shutdown", self.shutdown),
+            ("fault", self.fault),
             ("disabled", self.disabled),
         ]
     }
@@ -225,9 +237,13 @@ impl Stats {
         self.faults.lock().iter().filter(|(place, _)| place.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 
-    /// Remembers why the collector did not take something; the newest reason stays.
+    /// Remembers why the collector did not take something; the newest reason stays. The first is told.
     pub fn note_export_error(&self, message: &str) {
-        *self.export_error.lock() = Some(crate::model::attribute::bounded(message, 400).into_owned());
+        let message = crate::model::attribute::bounded(message, 400);
+        let before = self.export_error.lock().replace(message.clone().into_owned());
+        if before.is_none() && !crate::report::export_failed(&message) {
+            self.fault("tracing");
+        }
     }
 
     /// Why the collector last did not take something.

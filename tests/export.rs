@@ -14,9 +14,9 @@ use jitspan::config::{Config, Mode, Settings};
 use jitspan::export::Sink;
 use jitspan::export::otlp::OtlpSink;
 use jitspan::export::resource::SharedResource;
+use jitspan::live::Place;
 use jitspan::metrics::Data;
 use jitspan::model::attribute::Attributes;
-use jitspan::monitor::Place;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent, semconv};
@@ -102,7 +102,7 @@ fn in_error_mode_the_failed_span_has_arrived_when_the_flush_returns() {
     let pending = monitor.begin(|| Place::Scope(scope.clone()), None);
     let recorded = monitor.finish(&pending, event("add", NOW - 500_000_000, 200)).unwrap();
     assert!(
-        recorded.error.unwrap().message.starts_with("Triton kernel JIT compilation during inference: add, 0.200 s")
+        recorded.error.unwrap().message.starts_with("triton kernel JIT compilation during inference: add, 0.200 s")
     );
     assert!(monitor.flush(Duration::from_secs(10)));
     insta::assert_json_snapshot!(receiver.requests());

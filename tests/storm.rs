@@ -7,9 +7,9 @@ use jitspan::clock::System;
 use jitspan::config::Mode;
 use jitspan::export::Sink;
 use jitspan::export::memory::MemorySink;
+use jitspan::live::Place;
 use jitspan::model::attribute::{Attributes, Value};
 use jitspan::model::span::Span;
-use jitspan::monitor::Place;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CompileEvent, Config, Kernel, Kind, Monitor, Settings};
@@ -95,4 +95,38 @@ fn the_requests_of_a_batch_share_their_events() {
     let spans = storm(&monitor, &sink, 128, 100);
     assert_eq!(spans.len(), 128);
     assert!(spans.iter().all(|span| Arc::ptr_eq(&span.events, &spans[0].events)));
+}
+
+/// An autotune that nobody waited for, with compiles in it; the spans that left.
+fn autotune(monitor: &Monitor, sink: &MemorySink, compiles: usize) -> Vec<Span> {
+    let tuning = monitor.begin(|| Place::Nobody, None);
+    let event = |kind, name: &str| {
+        let mut event = CompileEvent::new(kind, "triton", Kernel::named(name));
+        event.duration = Duration::from_millis(1);
+        event
+    };
+    for _ in 0..compiles {
+        let pending = monitor.begin(|| Place::Nobody, Some(&tuning));
+        monitor.finish(&pending, event(Kind::Compile, "tuned"));
+    }
+    let mut tuned = event(Kind::Autotune, "tuned");
+    tuned.duration = Duration::from_secs(60);
+    monitor.finish(&tuning, tuned);
+    sink.take()
+}
+
+#[test]
+fn a_root_span_says_what_it_is_whatever_the_limit_of_events_is() {
+    for (limit, compiles) in [("0", 1), ("1", 1), ("128", 1_000)] {
+        let (monitor, sink) = monitor(&[("OTEL_SPAN_EVENT_COUNT_LIMIT", limit)], Mode::Warn);
+        let spans = autotune(&monitor, &sink, compiles);
+        let root = spans.iter().find(|span| span.parent.is_none()).unwrap();
+        assert_eq!(root.name, "jit.autotune", "{limit}");
+        assert_eq!(root.attributes.get("jit.kernel.name"), Some(&Value::from("tuned")), "{limit}");
+        assert_eq!(root.attributes.get("jit.duration"), Some(&Value::Double(60.0)), "{limit}");
+        assert_eq!(root.attributes.get("jit.compile.count"), Some(&Value::Int(compiles as i64)), "{limit}");
+        let Some(Value::Double(stalled)) = root.attributes.get("jit.stall.time") else { panic!("{limit}") };
+        // The compiles began and ended while the autotune went on.
+        assert!((60.0..61.0).contains(stalled), "{limit}: {stalled}");
+    }
 }

@@ -1,6 +1,8 @@
 //! `jitspan view` from outside: real OTLP over real sockets, in a child process where signals and pipes matter.
 #![cfg(feature = "view")]
 
+#[path = "view/hostile.rs"]
+mod hostile;
 #[path = "view/messages.rs"]
 mod messages;
 #[path = "view/process.rs"]
@@ -208,6 +210,28 @@ async fn a_reader_that_leaves_ends_it_quietly() {
     viewer.close_output();
     viewer.trace_client().await.export(stalled(1)).await.unwrap();
     assert_eq!(viewer.wait(), (Some(0), "jitspan view: 1 trace, 1 with a stall".to_owned()));
+}
+
+#[test]
+fn a_port_takes_both_protocols() {
+    let mut viewer = Viewer::start(&["--json"]);
+    let answer = viewer.post_to(viewer.grpc, "/v1/traces", &[PROTOBUF], &stalled(1).encode_to_vec());
+    assert_eq!(answer.status, 200);
+    assert_eq!(viewer.next_line(), line_of_stalled(1));
+}
+
+#[test]
+fn spans_of_other_programs_are_told_of_once() {
+    let viewer = Viewer::start(&[]);
+    for number in [1, 2] {
+        let mut request = plain(number);
+        request.resource_spans[0].scope_spans[0].scope = None;
+        viewer.post("/v1/traces", &[PROTOBUF], &request.encode_to_vec());
+    }
+    let lines = viewer.stop_and_say_all("-INT");
+    let expected =
+        "jitspan view: receiving spans of \"chat\"; traces without a stall are not printed (--all prints them)";
+    assert_eq!(lines, [expected, "jitspan view: 2 traces, 0 with a stall"]);
 }
 
 #[test]

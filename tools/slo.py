@@ -82,7 +82,7 @@ def watch(folder: Path, cleanup: ExitStack, *, once: bool) -> None:
     say("starting examples/serve.py; its warm-up compiles for the lengths that it expects")
     server = cleanup.enter_context(traced_server(endpoint, folder))
     # From here on every series is there, with 0.
-    begun = f'count(jit_request_stalled_total{{job="{SERVICE}"}})'
+    begun = f'count(jit_stalled_requests_total{{job="{SERVICE}"}})'
     wait_until(lambda: prometheus.value(begun), 30, "metrics arrive")
     say(f"{REQUESTS_PER_SECOND} requests a second; every {BETWEEN_STALLS:.0f} s one that warm-up missed")
     lengths = unexpected_lengths()
@@ -180,7 +180,7 @@ def report(prometheus: Prometheus) -> None:
     )
     p99 = f"job:llm_request_duration_seconds:p99_5m{{{job}, stalled="
     rows = {
-        "requests that waited for a compile": (f"sum(jit_request_stalled_total{{{job}}})", "{:.0f}"),
+        "requests that waited for a compile": (f"sum(jit_stalled_requests_total{{{job}}})", "{:.0f}"),
         "share of all requests": (
             f"100 * job:jit_requests_stalled:ratio_rate5m{{{job}}}",
             "{:.2f} %; objective: 0.1 %",

@@ -20,9 +20,11 @@ Panel = dict[str, Any]
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OURS = 'job=~"$job", instance=~"$instance"'
+# Of the counters that every SDK in the process may have.
+DROPPED = 'otel_component_name="jitspan", error_type!=""'
 OURS_BY_RUNTIME = f'{OURS}, jit_runtime=~"$runtime"'
 # Open: the range and two brackets follow.
-COMPILES = f"increase(jit_compile_count_total{{{OURS_BY_RUNTIME}}}"
+COMPILES = f"increase(jit_compiles_total{{{OURS_BY_RUNTIME}}}"
 COMPILE_TIME = f"increase(jit_compile_duration_seconds_sum{{{OURS_BY_RUNTIME}}}"
 COMPILE_BUCKETS = COMPILE_TIME.replace("_sum", "_bucket")
 # The request's own span with jit.stalled, not those of the compiles below it.
@@ -58,7 +60,7 @@ def dashboard() -> dict[str, Any]:
             [
                 stat(
                     "Requests stalled",
-                    f"sum(increase(jit_request_stalled_total{{{OURS}}}[$__range]))",
+                    f"sum(increase(jit_stalled_requests_total{{{OURS}}}[$__range]))",
                     "Requests that waited for at least one compile.",
                     steps=((1, "orange"),),
                 ),
@@ -114,7 +116,7 @@ def dashboard() -> dict[str, Any]:
                 ),
                 series(
                     "Requests that waited",
-                    f"sum by (job) (increase(jit_request_stalled_total{{{OURS}}}[$__rate_interval]))",
+                    f"sum by (job) (increase(jit_stalled_requests_total{{{OURS}}}[$__rate_interval]))",
                     "{{job}}",
                     "One compile stalls every request of its batch.",
                     bars=True,
@@ -207,8 +209,8 @@ def dashboard() -> dict[str, Any]:
                 ),
                 series(
                     "Dropped by jitspan",
-                    f"sum by (job, jitspan_reason) (increase(jitspan_spans_dropped_total{{{OURS}}}[$__rate_interval]))",
-                    "{{job}}, {{jitspan_reason}}",
+                    f"sum by (job, error_type) (increase(otel_sdk_exporter_span_exported_total{{{OURS}, {DROPPED}}}[$__rate_interval]))",
+                    "{{job}}, {{error_type}}",
                     "Nothing should be here: spans that could not be kept or sent.",
                 ),
             ],
@@ -227,9 +229,9 @@ def variables() -> list[dict[str, Any]]:
             "hide": 0,
             "refresh": 1,
         },
-        query_variable("job", "Service", "label_values(jit_compile_count_total, job)"),
-        query_variable("instance", "Rank", 'label_values(jit_compile_count_total{job=~"$job"}, instance)'),
-        query_variable("runtime", "Runtime", 'label_values(jit_compile_count_total{job=~"$job"}, jit_runtime)'),
+        query_variable("job", "Service", "label_values(jit_compiles_total, job)"),
+        query_variable("instance", "Rank", 'label_values(jit_compiles_total{job=~"$job"}, instance)'),
+        query_variable("runtime", "Runtime", 'label_values(jit_compiles_total{job=~"$job"}, jit_runtime)'),
         {
             "name": "traces",
             "label": "Traces",

@@ -103,8 +103,8 @@ def spans_and_events(found: list[Name]) -> str:
     summary = [name.name for name in found if name.is_ours and name.module in ("span", "engine")]
     sums = [name for name in summary if not name.startswith(("jit.batch.", "jit.worker.", "jit.request."))]
     stall = [name.name.removesuffix(".") for name in found if name.module == "attribute"]
-    # An exception is an event of its own.
-    stall = [name for name in stall if name != OMITTED and not name.startswith("exception.")]
+    # The class of an exception stands in the event of its own alone.
+    stall = [name for name in stall if name not in (OMITTED, "exception.type")]
     compiled = [name for name in stall if not name.startswith("jit.autotune.")]
     engines = [name.name for name in found if name.module == "engine" and name.kind == "Span"]
     lines = [
@@ -112,7 +112,9 @@ def spans_and_events(found: list[Name]) -> str:
         f"    note: {quoted('Names that engines give: ' + ', '.join(engines) + '.')}\n",
         "    span_kind: internal\n",
         references(summary),
-        group("span.jit.stall", "span", "One compile, autotune or load, with its event's name and attributes."),
+        group(
+            "span.jit.stall", "span", "One compile, autotune, load or launcher, with its event's name and attributes."
+        ),
         "    span_kind: internal\n",
         references([STALLED, *stall]),
     ]
@@ -120,8 +122,7 @@ def spans_and_events(found: list[Name]) -> str:
         if name.module == "event" and name.kind == "Span":
             lines += [group(f"span.{name.name}", "span", name.brief), "    span_kind: internal\n"]
             inside = (other.name for other in found if other.kind == "Int")
-            own = [other for other in inside if other.startswith(f"{name.name}.")]
-            lines.append(references(own or [STALLED, "jit.runtime", "jit.kernel.name", "jit.duration"]))
+            lines.append(references([other for other in inside if other.startswith(f"{name.name}.")]))
         elif name.module == "event" and name.is_ours:
             lines += [group(f"event.{name.name}", "event", name.brief), f"    name: {name.name}\n"]
             of_event = {"jit.summary": [OMITTED, *sums], "jit.autotune": stall}

@@ -1,26 +1,46 @@
 //! What the user said (environment, arguments) becomes what we run with. The only place that can fail.
 
-mod describe;
+pub mod environment;
 mod otlp;
 mod propagators;
 mod read;
+mod redact;
 mod resource;
 mod sampler;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use describe::Described;
+pub use environment::{misspelt, variable};
+#[cfg(feature = "view")]
+pub use otlp::endpoint_at;
 pub use otlp::{Compression, Endpoint, Protocol, Signal, TlsFiles};
 pub use propagators::Propagators;
 pub use read::{ConfigError, Variables};
 pub use resource::Resource;
 pub use sampler::Sampler;
+pub use settings::{Described, Shown, variables};
 
 use crate::model::event::Kind;
 use crate::model::limits::Limits;
-use read::wrong;
+use settings::{SETTINGS, SWITCHES};
+
+/// Where all signals go.
+pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Where spans go.
+pub const OTLP_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+/// How spans travel.
+pub const OTLP_TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+/// `0` switches us off.
+pub const SWITCH: &str = "JITSPAN";
+/// What an unexpected compile does.
+pub const MODE: &str = "JITSPAN_MODE";
+/// Whether everything is told, every time.
+pub const VERBOSE: &str = "JITSPAN_VERBOSE";
+/// When warm-up is over.
+pub const ARM: &str = "JITSPAN_ARM";
 
 /// What an unexpected compile does to its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +68,17 @@ impl Mode {
             Mode::Error => "error",
         }
     }
+}
+
+/// When a program that knows nothing of us is warm (`JITSPAN_ARM`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arm {
+    /// At its start.
+    Now,
+    /// So long after its start.
+    After(Duration),
+    /// Whoever knows says so: `activate()`, an engine, a readiness path.
+    Manual,
 }
 
 /// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
@@ -118,6 +149,9 @@ pub struct Config {
     pub verbose: bool,
     /// What error mode raises on (`JITSPAN_ERROR_ON`).
     pub error_on: Vec<Kind>,
+    /// A load from a cache on disk that takes less is an event, but no stall, and never an error
+    /// (`JITSPAN_LOAD_THRESHOLD`).
+    pub load_threshold: Duration,
     /// Longest wait for the collector in error mode and at exit (`JITSPAN_FLUSH_TIMEOUT`).
     pub flush_timeout: Duration,
     /// A span for each compile (`JITSPAN_COMPILE_SPANS`).
@@ -134,6 +168,10 @@ pub struct Config {
     pub preload_timeout: Duration,
     /// Requests of one batch that get a span of their own (`JITSPAN_MAX_REQUESTS`).
     pub max_requests: usize,
+    /// When a program that knows nothing of us is warm (`JITSPAN_ARM`).
+    pub arm: Arm,
+    /// vLLM's requests that come without a trace context are given one (`JITSPAN_VLLM_TRACEPARENT`).
+    pub vllm_traceparent: bool,
     /// Nothing is sent (`OTEL_SDK_DISABLED`, `JITSPAN=0`).
     pub disabled: bool,
     /// Where spans go.
@@ -155,47 +193,78 @@ pub struct Config {
     pub resource: Resource,
     /// In which headers a trace context is looked for.
     pub propagators: Propagators,
-    /// The variables that were set.
-    given: BTreeSet<String>,
+    /// The variables whose values are used.
+    used: BTreeSet<String>,
+    ignored: Vec<ConfigError>,
 }
 
 impl Config {
-    /// Resolves `settings` and the environment.
+    /// What we run with where no variable says otherwise.
+    fn new(settings: &Settings) -> Self {
+        let seconds = Duration::from_secs;
+        Config {
+            mode: settings.mode,
+            verbose: settings.verbose,
+            arm: Arm::Manual,
+            error_on: vec![Kind::Compile, Kind::Autotune],
+            load_threshold: Duration::from_millis(50),
+            flush_timeout: seconds(2),
+            compile_spans: true,
+            events: Events::Span,
+            specialization: true,
+            manifest: None,
+            preload: true,
+            preload_timeout: seconds(300),
+            max_requests: 128,
+            vllm_traceparent: true,
+            disabled: false,
+            traces: Exporters::default(),
+            metrics: Exporters::default(),
+            interval: Interval { every: seconds(60), timeout: seconds(30) },
+            logs: Exporters::default(),
+            batch: Batch {
+                delay: seconds(5),
+                queue: 2048,
+                queue_bytes: 8 * 1024 * 1024,
+                size: 512,
+                timeout: seconds(30),
+            },
+            limits: Limits::default(),
+            sampler: Sampler::default(),
+            resource: Resource::default(),
+            propagators: Propagators::default(),
+            used: BTreeSet::new(),
+            ignored: Vec::new(),
+        }
+    }
+
+    /// What we run with where nothing is said at all.
+    pub fn defaults() -> Self {
+        Self::new(&Settings::default())
+    }
+
+    /// Resolves `settings` and the environment. Where we are switched off there is no error.
     ///
     /// # Errors
     /// The first setting that cannot be used: its name, its value, and what is accepted.
     pub fn resolve(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let variables = &Variables::new(lookup);
-        let switched_off = variables.flag("JITSPAN")? == Some(false);
-        let disabled = variables.flag("OTEL_SDK_DISABLED")?.unwrap_or(false) || switched_off;
-        let mut config = Config {
-            mode: mode(variables)?.unwrap_or(settings.mode),
-            verbose: variables.flag("JITSPAN_VERBOSE")?.unwrap_or(settings.verbose),
-            error_on: variables
-                .list("JITSPAN_ERROR_ON", "compile, autotune, load, or several with commas", kind)?
-                .unwrap_or_else(|| vec![Kind::Compile, Kind::Autotune]),
-            flush_timeout: variables.seconds("JITSPAN_FLUSH_TIMEOUT")?.unwrap_or(Duration::from_secs(2)),
-            compile_spans: variables.flag("JITSPAN_COMPILE_SPANS")?.unwrap_or(true),
-            events: events(variables)?,
-            specialization: variables.flag("JITSPAN_SPECIALIZATION")?.unwrap_or(true),
-            // The switch works whatever the folder is.
-            manifest: if disabled { None } else { manifest(variables)? },
-            preload: variables.flag("JITSPAN_PRELOAD")?.unwrap_or(true),
-            preload_timeout: variables.seconds("JITSPAN_PRELOAD_TIMEOUT")?.unwrap_or(Duration::from_secs(300)),
-            max_requests: variables.count("JITSPAN_MAX_REQUESTS", 1)?.unwrap_or(128),
-            disabled,
-            traces: exporters(Signal::Traces, variables)?,
-            metrics: metrics(variables)?,
-            interval: interval(variables)?,
-            logs: exporters(Signal::Logs, variables)?,
-            batch: batch(variables)?,
-            limits: limits(variables)?,
-            sampler: Sampler::resolve(variables)?,
-            resource: Resource::resolve(variables)?,
-            propagators: Propagators::resolve(variables)?,
-            given: BTreeSet::new(),
-        };
-        config.given = variables.given();
+        let variables = Variables::new(lookup);
+        let mut config = Config::new(settings);
+        let mut wrong = None;
+        for switch in SWITCHES {
+            wrong = wrong.or(switch.read(&variables, &mut config).err());
+        }
+        if config.disabled {
+            variables.forgive();
+        }
+        variables.forgiven(wrong.map_or(Ok(()), Err))?;
+        for setting in SETTINGS {
+            setting.read(&variables, &mut config)?;
+        }
+        config.traces = config.exporters(Signal::Traces, &variables)?;
+        config.metrics = config.exporters(Signal::Metrics, &variables)?;
+        config.logs = config.exporters(Signal::Logs, &variables)?;
+        (config.used, config.ignored) = variables.into_findings();
         Ok(config)
     }
 
@@ -204,105 +273,49 @@ impl Config {
     /// # Errors
     /// As [`Config::resolve`].
     pub fn from_environment(settings: &Settings) -> Result<Self, ConfigError> {
-        Self::resolve(settings, &|variable| std::env::var(variable).ok())
+        Self::resolve(settings, &variable)
     }
-}
 
-fn kind(word: &str) -> Option<Kind> {
-    [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| kind.word() == word)
-}
-
-/// Said in the environment it wins over what a server's flag or a call says: it is how an operator overrides both.
-fn mode(variables: &Variables<'_>) -> Result<Option<Mode>, ConfigError> {
-    let Some(value) = variables.text("JITSPAN_MODE") else { return Ok(None) };
-    Mode::from_word(&value).map(Some).ok_or_else(|| wrong("JITSPAN_MODE", &value, "warn or error"))
-}
-
-fn events(variables: &Variables<'_>) -> Result<Events, ConfigError> {
-    let Some(value) = variables.text("JITSPAN_EVENTS") else { return Ok(Events::Span) };
-    match value.to_ascii_lowercase().as_str() {
-        "span" => Ok(Events::Span),
-        "log" => Ok(Events::Log),
-        "both" => Ok(Events::Both),
-        _ => Err(wrong("JITSPAN_EVENTS", &value, "span, log or both")),
+    /// Variables whose values cannot be used and are not: OpenTelemetry's, and all where we are switched off.
+    pub fn ignored(&self) -> &[ConfigError] {
+        &self.ignored
     }
-}
 
-fn manifest(variables: &Variables<'_>) -> Result<Option<PathBuf>, ConfigError> {
-    const VARIABLE: &str = "JITSPAN_MANIFEST";
-    let Some(value) = variables.text(VARIABLE) else { return Ok(None) };
-    let folder = PathBuf::from(&value);
-    match crate::manifest::folder::check_or_parent(&folder) {
-        Ok(()) => Ok(Some(folder)),
-        Err(reason) => {
-            Err(wrong(VARIABLE, &value, format!("a folder of our own that not everybody may write ({reason})")))
+    /// Where a signal goes. The variables of one that is not sent are not even looked at.
+    fn exporters(&self, signal: Signal, variables: &Variables<'_>) -> Result<Exporters, ConfigError> {
+        if self.disabled || !self.sends(signal, variables) {
+            return Ok(Exporters::default());
+        }
+        const WORDS: &[(&str, Word)] =
+            &[("otlp", Word::Otlp), ("console", Word::Console), ("none", Word::None), ("prometheus", Word::Other)];
+        // Prometheus pulls, which an SDK in the same process may be told to let it do: none of ours.
+        let words = if signal == Signal::Metrics { WORDS } else { &WORDS[..3] };
+        let said = variables.said(&[&settings::exporter(signal)]).words("otlp, console or none", words)?;
+        let said = said.unwrap_or_else(|| vec![Word::Otlp]);
+        if said.contains(&Word::None) {
+            return Ok(Exporters::default());
+        }
+        let otlp = said.contains(&Word::Otlp).then(|| Endpoint::resolve(signal, variables)).transpose()?;
+        Ok(Exporters { otlp, console: said.contains(&Word::Console) })
+    }
+
+    fn sends(&self, signal: Signal, variables: &Variables<'_>) -> bool {
+        match signal {
+            Signal::Traces => true,
+            Signal::Logs => self.events != Events::Span,
+            Signal::Metrics => {
+                let speaking = ["OTEL_METRICS_EXPORTER", OTLP_ENDPOINT, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"];
+                speaking.into_iter().any(|name| variables.is_set(name))
+            }
         }
     }
 }
 
-fn exporters(signal: Signal, variables: &Variables<'_>) -> Result<Exporters, ConfigError> {
-    let variable = format!("OTEL_{}_EXPORTER", signal.word());
-    let words = variables.list(&variable, "otlp, console or none", |word| match word {
-        "otlp" | "console" | "none" => Some(word.to_owned()),
-        // The specification's pull exporter, which an SDK in the same process may be told to be: none of ours.
-        "prometheus" if signal == Signal::Metrics => Some(word.to_owned()),
-        _ => None,
-    })?;
-    let words = words.unwrap_or_else(|| vec!["otlp".to_owned()]);
-    let has = |wanted: &str| words.iter().any(|word| word == wanted);
-    if has("none") {
-        return Ok(Exporters::default());
-    }
-    let otlp = has("otlp").then(|| Endpoint::resolve(signal, variables)).transpose()?;
-    Ok(Exporters { otlp, console: has("console") })
-}
-
-fn metrics(variables: &Variables<'_>) -> Result<Exporters, ConfigError> {
-    let resolved = exporters(Signal::Metrics, variables)?;
-    let wanted = ["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"];
-    let wanted = wanted.into_iter().any(|variable| variables.text(variable).is_some());
-    Ok(if wanted { resolved } else { Exporters::default() })
-}
-
-fn interval(variables: &Variables<'_>) -> Result<Interval, ConfigError> {
-    let every = variables.milliseconds("OTEL_METRIC_EXPORT_INTERVAL")?.unwrap_or(Duration::from_secs(60));
-    Ok(Interval {
-        // An interval of nothing would send without a pause.
-        every: every.max(Duration::from_millis(100)),
-        timeout: variables.timeout("OTEL_METRIC_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
-    })
-}
-
-fn batch(variables: &Variables<'_>) -> Result<Batch, ConfigError> {
-    let queue = variables.count("OTEL_BSP_MAX_QUEUE_SIZE", 1)?.unwrap_or(2048);
-    let size = variables.count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1)?;
-    if let Some(size) = size.filter(|size| *size > queue) {
-        let accepted = format!("at most OTEL_BSP_MAX_QUEUE_SIZE, which is {queue}");
-        return Err(wrong("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &size.to_string(), accepted));
-    }
-    Ok(Batch {
-        delay: variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY")?.unwrap_or(Duration::from_secs(5)),
-        queue,
-        queue_bytes: 8 * 1024 * 1024,
-        size: size.unwrap_or(512).min(queue),
-        timeout: variables.timeout("OTEL_BSP_EXPORT_TIMEOUT")?.unwrap_or(Duration::from_secs(30)),
-    })
-}
-
-fn limits(variables: &Variables<'_>) -> Result<Limits, ConfigError> {
-    let defaults = Limits::default();
-    let attributes = variables.count("OTEL_ATTRIBUTE_COUNT_LIMIT", 0)?;
-    Ok(Limits {
-        attributes: variables
-            .count("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 0)?
-            .or(attributes)
-            .unwrap_or(defaults.attributes),
-        events: variables.count("OTEL_SPAN_EVENT_COUNT_LIMIT", 0)?.unwrap_or(defaults.events),
-        event_attributes: variables
-            .count("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", 0)?
-            .or(attributes)
-            .unwrap_or(defaults.event_attributes),
-        value_length: variables.count("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 0)?.or(defaults.value_length),
-        span_value_length: variables.count("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", 0)?,
-    })
+/// What an exporter's variable can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Otlp,
+    Console,
+    None,
+    Other,
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 
-use super::read::{ConfigError, Variables, hidden, wrong};
+use super::read::{ConfigError, Said, Variables};
+use super::redact;
+use super::settings::ENDPOINT_SETTINGS;
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +117,14 @@ impl Endpoint {
     /// Time one attempt may take, unless a variable says otherwise.
     pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// The address without user and password, and without its query.
+    /// The address, as far as it holds no credential.
     pub fn shown_uri(&self) -> String {
-        let host = self
-            .uri
-            .authority()
-            .map_or("", |authority| authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host));
-        format!("{}://{host}{}", self.uri.scheme_str().unwrap_or("http"), self.uri.path())
+        redact::uri(&self.uri)
+    }
+
+    /// Whether TLS is used.
+    pub fn is_secure(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
     }
 
     /// What the variables say for one signal.
@@ -130,87 +133,98 @@ impl Endpoint {
     /// it stands. Otherwise the default is the specification's, `http/protobuf`.
     ///
     /// # Errors
-    /// The first variable that cannot be used.
+    /// The first variable that cannot be used: an address, headers, a file. Of the others the default is used.
     pub fn resolve(signal: Signal, variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let own = |setting: &str| format!("OTEL_EXPORTER_OTLP_{}_{setting}", signal.word());
-        let general = |setting: &str| format!("OTEL_EXPORTER_OTLP_{setting}");
-        let either = |setting: &str| match variables.text(&own(setting)) {
-            Some(value) => Some((own(setting), value)),
-            None => variables.text(&general(setting)).map(|value| (general(setting), value)),
-        };
-        let named =
-            |setting: &str| if variables.text(&own(setting)).is_some() { own(setting) } else { general(setting) };
-
-        let address = either("ENDPOINT");
-        let protocol = match either("PROTOCOL") {
-            Some((variable, value)) => {
-                protocol(&value).ok_or_else(|| wrong(&variable, &value, "grpc or http/protobuf"))?
-            }
-            None => match &address {
-                Some((_, value)) if looks_like_grpc(value) => Protocol::Grpc,
-                _ => Protocol::HttpProtobuf,
-            },
-        };
-        let insecure = variables.flag(&named("INSECURE"))?.unwrap_or(false);
-        let uri = match &address {
-            None if protocol == Protocol::Grpc => Uri::from_static("http://localhost:4317"),
-            None => joined("http://localhost:4318", signal.path()).unwrap_or_default(),
-            Some((variable, value)) => {
-                let read = match protocol {
-                    Protocol::Grpc => grpc_uri(value, insecure),
-                    Protocol::HttpProtobuf if *variable == own("ENDPOINT") => http_uri(value),
-                    Protocol::HttpProtobuf => http_uri(value).and_then(|_| joined(value, signal.path())),
-                };
-                read.ok_or_else(|| {
-                    let accepted = match protocol {
-                        Protocol::Grpc => "http://host:port, https://host:port or host:port",
-                        Protocol::HttpProtobuf => "an address such as http://host:4318",
-                    };
-                    // A user and a password, or a token in the query.
-                    if value.contains(['@', '?']) {
-                        hidden(variable, accepted)
-                    } else {
-                        wrong(variable, value, accepted)
-                    }
-                })?
-            }
-        };
-        let compression = match either("COMPRESSION") {
-            None => None,
-            Some((variable, value)) => match (value.to_ascii_lowercase().as_str(), protocol) {
-                ("none", _) => None,
-                ("gzip", _) => Some(Compression::Gzip),
-                ("zstd", Protocol::Grpc) => Some(Compression::Zstd),
-                _ => return Err(wrong(&variable, &value, "none or gzip (zstd too with grpc)")),
-            },
-        };
-        let file = |setting: &str| either(setting).map(|(variable, value)| readable(&variable, &value)).transpose();
-        let tls = TlsFiles {
-            certificate: file("CERTIFICATE")?,
-            client_key: file("CLIENT_KEY")?,
-            client_certificate: file("CLIENT_CERTIFICATE")?,
-        };
-        if tls.client_key.is_some() != tls.client_certificate.is_some() {
-            let set = if tls.client_key.is_some() { "CLIENT_KEY" } else { "CLIENT_CERTIFICATE" };
-            let (variable, value) = either(set).unwrap_or_default();
-            return Err(wrong(&variable, &value, "a client key and a client certificate together"));
+        let mut draft = Draft::default();
+        for setting in ENDPOINT_SETTINGS {
+            setting.read(signal, variables, &mut draft)?;
         }
-        Ok(Endpoint {
-            protocol,
-            uri,
-            headers: headers(&named("HEADERS"), variables)?,
-            timeout: variables.timeout(&named("TIMEOUT"))?.unwrap_or(Self::TIMEOUT),
-            compression,
-            tls,
-        })
+        draft.finish(signal)
     }
 }
 
-fn protocol(value: &str) -> Option<Protocol> {
-    match value.to_ascii_lowercase().as_str() {
-        "grpc" => Some(Protocol::Grpc),
-        "http/protobuf" => Some(Protocol::HttpProtobuf),
+/// Another address that is asked over HTTP, with the certificates that the exporter's variables name.
+///
+/// # Errors
+/// It is no address, or a file is not there.
+#[cfg(feature = "view")]
+pub fn endpoint_at(address: &str) -> Result<Endpoint, ConfigError> {
+    let lookup = |variable: &str| match variable {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(address.to_owned()),
+        "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("http/protobuf".to_owned()),
+        "OTEL_EXPORTER_OTLP_CERTIFICATE" => super::variable(variable),
         _ => None,
+    };
+    Endpoint::resolve(Signal::Traces, &Variables::new(&lookup))
+}
+
+/// An endpoint whose variables are being read.
+pub(super) struct Draft {
+    /// The variable and its value.
+    pub address: Option<(String, String)>,
+    pub protocol: Protocol,
+    pub insecure: bool,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub timeout: Duration,
+    pub compression: Option<Compression>,
+    pub tls: TlsFiles,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Draft {
+            address: None,
+            protocol: Protocol::HttpProtobuf,
+            insecure: false,
+            headers: Vec::new(),
+            timeout: Endpoint::TIMEOUT,
+            compression: None,
+            tls: TlsFiles::default(),
+        }
+    }
+}
+
+impl Draft {
+    /// The protocol where none is said.
+    pub fn usual_protocol(&self) -> Protocol {
+        match &self.address {
+            Some((_, value)) if looks_like_grpc(value) => Protocol::Grpc,
+            _ => Protocol::HttpProtobuf,
+        }
+    }
+
+    fn finish(self, signal: Signal) -> Result<Endpoint, ConfigError> {
+        let uri = self.uri(signal)?;
+        let Draft { protocol, headers, timeout, compression, tls, .. } = self;
+        if tls.client_key.is_some() != tls.client_certificate.is_some() {
+            let (set, other) = match &tls.client_key {
+                Some(_) => ("CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
+                None => ("CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"),
+            };
+            let path = tls.client_key.or(tls.client_certificate).unwrap_or_default();
+            let accepted = format!("{other} as well: a client key and its certificate go together");
+            return Err(ConfigError::new(&format!("OTEL_EXPORTER_OTLP_{set}"), &redact::file(&path), accepted));
+        }
+        Ok(Endpoint { protocol, uri, headers, timeout, compression, tls })
+    }
+
+    fn uri(&self, signal: Signal) -> Result<Uri, ConfigError> {
+        let Some((variable, value)) = &self.address else {
+            return Ok(match self.protocol {
+                Protocol::Grpc => Uri::from_static("http://localhost:4317"),
+                Protocol::HttpProtobuf => joined("http://localhost:4318", signal.path()).unwrap_or_default(),
+            });
+        };
+        let is_own = variable.contains(signal.word());
+        let (read, accepted) = match self.protocol {
+            Protocol::Grpc => (grpc_uri(value, self.insecure), "http://host:port, https://host:port or host:port"),
+            Protocol::HttpProtobuf if is_own => (http_uri(value), "an address such as http://host:4318/v1/traces"),
+            Protocol::HttpProtobuf => {
+                let read = http_uri(value).and_then(|_| joined(value, signal.path()));
+                (read, "an address such as http://host:4318")
+            }
+        };
+        read.ok_or_else(|| ConfigError::new(variable, value, accepted))
     }
 }
 
@@ -254,8 +268,8 @@ fn joined(base: &str, path: &str) -> Option<Uri> {
 const OF_THE_PROTOCOL: [&str; 6] =
     ["connection", "content-encoding", "content-length", "content-type", "te", "transfer-encoding"];
 
-fn headers(variable: &str, variables: &Variables<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
-    let pairs = variables.pairs(variable)?;
+pub(super) fn headers(said: &Said<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
+    let Some((variable, pairs)) = said.pairs()? else { return Ok(Vec::new()) };
     pairs
         .into_iter()
         .filter(|(name, _)| !OF_THE_PROTOCOL.contains(&&*name.to_ascii_lowercase()))
@@ -266,14 +280,21 @@ fn headers(variable: &str, variables: &Variables<'_>) -> Result<Vec<(HeaderName,
             Some((name, value))
         })
         .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| hidden(variable, "names and values that HTTP allows in a header"))
+        .ok_or_else(|| ConfigError::new(variable, "", "names and values that HTTP allows in a header"))
+}
+
+/// A file that is named.
+pub(super) fn file(said: &Said<'_>) -> Result<Option<PathBuf>, ConfigError> {
+    said.text().map(|(variable, path)| readable(variable, &path)).transpose()
 }
 
 /// A file that is not there now would fail every export later, so it stops here.
 fn readable(variable: &str, path: &str) -> Result<PathBuf, ConfigError> {
     match std::fs::File::open(path).and_then(|file| file.metadata()) {
         Ok(found) if !found.is_dir() => Ok(PathBuf::from(path)),
-        Ok(_) => Err(wrong(variable, path, "a PEM file, not a folder")),
-        Err(error) => Err(wrong(variable, path, format!("a PEM file that can be read ({error})"))),
+        Ok(_) => Err(ConfigError::new(variable, path, "a PEM file, not a folder")),
+        Err(error) => {
+            Err(ConfigError::new(variable, path, format!("the path of a PEM file that can be read ({error})")))
+        }
     }
 }

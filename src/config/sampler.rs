@@ -4,45 +4,68 @@ use std::fmt;
 
 use opentelemetry::trace::{SpanContext, TraceId};
 
-use super::read::{ConfigError, Variables, wrong};
+use super::read::{ConfigError, Said};
 
 /// The specification's built-in samplers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
     /// Ask the parent first.
     parent_based: bool,
+    root: Root,
     /// Share of root traces that are kept, 0 to 1.
     ratio: f64,
 }
 
 impl Default for Sampler {
     fn default() -> Self {
-        Sampler { parent_based: true, ratio: 1.0 }
+        Sampler { parent_based: true, root: Root::All, ratio: 1.0 }
     }
 }
 
+/// What decides where no parent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    All,
+    None,
+    Ratio,
+}
+
 impl Sampler {
-    pub(super) fn resolve(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+    /// `OTEL_TRACES_SAMPLER`.
+    pub(super) fn read(&mut self, said: &Said<'_>) -> Result<(), ConfigError> {
         const ACCEPTED: &str = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio";
-        let Some(name) = variables.text("OTEL_TRACES_SAMPLER") else { return Ok(Sampler::default()) };
-        let lower = name.to_ascii_lowercase();
-        let (parent_based, root) = match lower.strip_prefix("parentbased_") {
-            Some(root) => (true, root),
-            None => (false, lower.as_str()),
-        };
-        let ratio = match root {
-            "always_on" => 1.0,
-            "always_off" => 0.0,
-            "traceidratio" => match variables.text("OTEL_TRACES_SAMPLER_ARG") {
-                None => 1.0,
-                Some(text) => match text.parse::<f64>() {
-                    Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-                    _ => return Err(wrong("OTEL_TRACES_SAMPLER_ARG", &text, "a number from 0 to 1")),
-                },
-            },
-            _ => return Err(wrong("OTEL_TRACES_SAMPLER", &name, ACCEPTED)),
-        };
-        Ok(Sampler { parent_based, ratio })
+        const WORDS: [(&str, (bool, Root)); 6] = [
+            ("always_on", (false, Root::All)),
+            ("always_off", (false, Root::None)),
+            ("traceidratio", (false, Root::Ratio)),
+            ("parentbased_always_on", (true, Root::All)),
+            ("parentbased_always_off", (true, Root::None)),
+            ("parentbased_traceidratio", (true, Root::Ratio)),
+        ];
+        if let Some((parent_based, root)) = said.word(ACCEPTED, &WORDS)? {
+            let ratio = if root == Root::None { 0.0 } else { 1.0 };
+            *self = Sampler { parent_based, root, ratio };
+        }
+        Ok(())
+    }
+
+    /// `OTEL_TRACES_SAMPLER_ARG`, which means nothing without a sampler that has a ratio.
+    pub(super) fn read_ratio(&mut self, said: &Said<'_>) -> Result<(), ConfigError> {
+        if self.root == Root::Ratio {
+            let read = |text: &str| text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            self.ratio = said.value("a number from 0 to 1", read)?.unwrap_or(1.0);
+        }
+        Ok(())
+    }
+
+    /// The ratio, where one is used.
+    pub(super) fn ratio_text(&self) -> Option<f64> {
+        (self.root == Root::Ratio).then_some(self.ratio)
+    }
+
+    /// Whether it keeps no trace that begins here.
+    pub fn keeps_no_root(&self) -> bool {
+        self.ratio <= 0.0
     }
 
     /// Whether a span with this parent is kept.

@@ -1,52 +1,102 @@
 //! `OTEL_{TRACES,LOGS}_EXPORTER=console`: one JSON object a line on standard output.
+//!
+//! Not through std's `stdout`: its lock is one for the process, and a reader that is slow would have the thread that
+//! compiles wait in it, and a child that is forked meanwhile for ever. Lines wait in a [`Pipe`], as records for a
+//! collector do, and its thread alone waits for the reader.
 
-use std::io::Write;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 
+use super::answer::Answer;
+use super::pipe::{Outlet, Pipe, Plan};
 use super::{Flushing, Sink};
+use crate::config::Batch;
 use crate::model::log_event::LogEvent;
 use crate::model::span::Span;
+use crate::process::output;
 use crate::stats::{Ledger, Stats};
 
-/// Writes each span or event as it comes.
-#[derive(Debug)]
-pub struct ConsoleSink {
-    stats: Arc<Stats>,
+/// Writes spans, or log-based events.
+pub struct ConsoleSink(Pipe<Lines>);
+
+/// Standard output at the end of a pipe.
+struct Lines;
+
+impl Outlet for Lines {
+    fn message(&self, records: &[Vec<u8>]) -> Bytes {
+        records.concat().into()
+    }
+
+    async fn send(&mut self, message: &Bytes) -> Answer {
+        match output::write(message) {
+            Ok(()) => Answer::Taken { rejected: 0, message: String::new() },
+            Err(error) => Answer::Refused { message: format!("standard output: {error}") },
+        }
+    }
+
+    fn reset(&mut self) {}
 }
 
 impl ConsoleSink {
-    /// One that counts in `stats`.
-    pub fn new(stats: Arc<Stats>) -> Self {
-        ConsoleSink { stats }
+    /// For spans. Nothing is started yet.
+    pub fn spans(batch: &Batch, stats: Arc<Stats>) -> Self {
+        Self::of(batch, stats, &Ledger::SPANS)
     }
 
-    fn write(&self, records: &[impl Serialize], ledger: &Ledger) {
-        self.stats.add(ledger.recorded, records.len());
-        let mut output = std::io::stdout().lock();
+    /// For log-based events.
+    pub fn logs(batch: &Batch, stats: Arc<Stats>) -> Self {
+        Self::of(batch, stats, &Ledger::LOGS)
+    }
+
+    /// Whoever reads lines wants each as it comes, so none waits for others. One that breaks off is lost alone.
+    fn of(batch: &Batch, stats: Arc<Stats>, ledger: &'static Ledger) -> Self {
+        let batch = Batch { delay: Duration::ZERO, size: 1, ..batch.clone() };
+        ConsoleSink(Pipe::new(Lines, Plan { batch, stats, ledger }))
+    }
+
+    fn offer(&self, records: &[impl Serialize]) {
         for record in records {
-            let written = serde_json::to_string(record).is_ok_and(|line| writeln!(output, "{line}").is_ok());
-            self.stats.add(if written { ledger.exported } else { ledger.refused }, 1);
+            self.0.offer(|| line(record).unwrap_or_default());
         }
     }
 }
 
+/// One line of JSON.
+///
+/// # Errors
+/// The record cannot be written as JSON; ours can.
+pub fn line(record: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 impl Sink for ConsoleSink {
     fn export(&self, spans: Vec<Span>) {
-        self.write(&spans, &Ledger::SPANS);
+        self.offer(&spans);
     }
 
     fn emit(&self, events: Vec<LogEvent>) {
-        self.write(&events, &Ledger::LOGS);
+        self.offer(&events);
     }
 
     fn flush(&self) -> Flushing {
-        let _ = std::io::stdout().flush();
-        Flushing::done()
+        self.0.flush()
     }
 
     fn shutdown(&self) -> Flushing {
-        self.flush()
+        self.0.shutdown()
+    }
+
+    fn abandon(&self) {
+        self.0.abandon();
+    }
+
+    fn queued(&self) -> usize {
+        self.0.queued()
     }
 }

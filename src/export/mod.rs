@@ -1,18 +1,21 @@
 //! Where recorded spans go. A sink never blocks the one who hands it a span, never grows without bound, never fails.
 
+mod answer;
+mod backoff;
 pub mod console;
 pub mod memory;
 pub mod otlp;
+mod pipe;
 pub mod resource;
+#[cfg(feature = "sdk")]
+pub mod sdk;
 pub mod sinks;
+mod thread;
+#[cfg(not(jitspan_loom))]
+pub mod trial;
 
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::SpanContext;
-
-use crate::model::attribute::Attributes;
-use crate::model::event::{CompileEvent, Failure};
 use crate::model::log_event::LogEvent;
 use crate::model::span::Span;
 use crate::process::concurrency::Receiver;
@@ -66,30 +69,10 @@ impl Flushing {
     }
 
     /// Waits. False: not before `deadline`.
-    pub fn wait(self, deadline: Instant) -> bool {
-        match self.0 {
+    pub fn wait(&self, deadline: Instant) -> bool {
+        match &self.0 {
             None => true,
             Some(done) => done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok(),
         }
     }
-}
-
-/// A span that somebody else has opened: it takes the events itself, and its own SDK exports it.
-pub trait LiveSpan: Send + Sync {
-    /// Its identity.
-    fn context(&self) -> SpanContext;
-    /// Whether it still takes anything. Its owner may end it while a kernel compiles.
-    fn is_recording(&self) -> bool;
-    /// The outermost span of this process around it, if that is another one. A trace search matches on one span, and
-    /// people search for the server's.
-    fn root(&self) -> Option<Arc<dyn LiveSpan>>;
-    /// Adds what happened.
-    fn add(&self, event: &CompileEvent);
-    /// Sets the summary of all that happened so far. `first`: none has been set on this span yet.
-    fn summarise(&self, summary: &Attributes, first: bool);
-    /// Marks it as failed. `first`: we have not done so yet.
-    fn fail(&self, failure: &Failure, first: bool);
-    /// Asks its SDK to send what it holds, and returns at once. The receiver hears when that is done; None: the SDK
-    /// cannot be asked.
-    fn flush(&self, timeout: Duration) -> Option<mpsc::Receiver<()>>;
 }

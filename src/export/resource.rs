@@ -1,5 +1,7 @@
 //! Who sends: what the user said, what an SDK in the same process says, and the facts of this process.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use opentelemetry_proto::tonic::resource::v1::Resource as Proto;
 use prost::Message;
@@ -18,16 +20,22 @@ pub type Foreign = Vec<(String, Value)>;
 #[derive(Debug)]
 pub struct SharedResource {
     said: Resource,
-    instance: String,
+    instance: Arc<str>,
     encoded: Mutex<Bytes>,
 }
 
 impl SharedResource {
     /// What the user `said`, what is known from elsewhere, and the facts of this process.
     pub fn new(said: Resource, foreign: &[(String, Value)]) -> Self {
-        let resource = SharedResource { said, instance: crate::clock::uuid(), encoded: Mutex::default() };
+        let resource = Self::of(said, crate::clock::uuid().into());
         resource.adopt(foreign);
         resource
+    }
+
+    /// What the user `said`, and which instance of the service it is; the rest with the first
+    /// [`adopt`](Self::adopt).
+    pub(crate) fn of(said: Resource, instance: Arc<str>) -> Self {
+        SharedResource { said, instance, encoded: Mutex::default() }
     }
 
     /// Takes over what somebody else knows.
@@ -47,7 +55,7 @@ impl SharedResource {
 impl From<Proto> for SharedResource {
     fn from(resource: Proto) -> Self {
         let encoded = Mutex::new(resource.encode_to_vec().into());
-        SharedResource { said: Resource::default(), instance: String::new(), encoded }
+        SharedResource { said: Resource::default(), instance: "".into(), encoded }
     }
 }
 

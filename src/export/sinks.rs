@@ -1,10 +1,10 @@
 //! Where everything goes: to all sinks of a kind, and all of them together at a flush.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::export::otlp::metrics;
-use crate::export::{Flushing, Sink, deadline};
+use crate::export::{Flushing, Sink};
 use crate::metrics::Metrics;
 use crate::model::log_event::LogEvent;
 use crate::model::span::Span;
@@ -66,14 +66,19 @@ impl Sinks {
         }
     }
 
-    /// Waits until all have dealt with what they have. False: not within `timeout`.
-    pub fn flush(&self, timeout: Duration) -> bool {
-        wait_for_all(self.each(|sink| sink.flush(), metrics::Exporter::flush), timeout)
+    /// All begin to deal with what they have.
+    pub fn begin_flush(&self) -> Vec<Flushing> {
+        self.each(|sink| sink.flush(), metrics::Exporter::flush)
     }
 
-    /// The same, and ends them. What could not be sent within `timeout` is counted as dropped.
-    pub fn shutdown(&self, timeout: Duration) -> bool {
-        let flushed = wait_for_all(self.each(|sink| sink.shutdown(), metrics::Exporter::shutdown), timeout);
+    /// The same, and then they take nothing more.
+    pub fn begin_shutdown(&self) -> Vec<Flushing> {
+        self.each(|sink| sink.shutdown(), metrics::Exporter::shutdown)
+    }
+
+    /// Ends that. What could not be sent by `deadline` is counted as dropped.
+    pub fn end_shutdown(&self, begun: Vec<Flushing>, deadline: Instant) -> bool {
+        let flushed = wait_for_all(begun, deadline);
         if !flushed {
             self.spans.iter().chain(&self.logs).for_each(|sink| sink.abandon());
         }
@@ -96,8 +101,6 @@ fn disabled(stats: &Stats, ledger: &Ledger, count: usize) {
 }
 
 /// All have begun before the first is waited for, so together they take no longer than one deadline.
-fn wait_for_all(begun: Vec<Flushing>, timeout: Duration) -> bool {
-    let deadline = deadline(timeout);
-    let late = begun.into_iter().filter_map(|flushing| (!flushing.wait(deadline)).then_some(())).count();
-    late == 0
+pub fn wait_for_all(begun: Vec<Flushing>, deadline: Instant) -> bool {
+    begun.into_iter().filter(|flushing| !flushing.wait(deadline)).count() == 0
 }

@@ -10,10 +10,44 @@ use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 
-use crate::export::LiveSpan;
+use crate::model::attribute::Attributes;
 use crate::model::event::{CompileEvent, Failure, UnixNanos};
 use crate::process::lock::Mutex;
 use crate::scope::Scope;
+
+/// Who waits.
+pub enum Place {
+    /// The requests of this scope.
+    Scope(Scope),
+    /// Somebody else's span.
+    Live(Arc<dyn LiveSpan>),
+    /// A span that takes nothing: it has ended, or it is in another process. The stall becomes a child of it.
+    Under(SpanContext),
+    /// Nobody, as with another stall, whose trace this one joins.
+    After(SpanContext),
+    /// Nobody.
+    Nobody,
+}
+
+/// A span that somebody else has opened: it takes the events itself, and its own SDK exports it.
+pub trait LiveSpan: Send + Sync {
+    /// Its identity.
+    fn context(&self) -> SpanContext;
+    /// Whether it still takes anything. Its owner may end it while a kernel compiles.
+    fn is_recording(&self) -> bool;
+    /// The outermost span of this process around it, if that is another one. A trace search matches on one span, and
+    /// people search for the server's.
+    fn root(&self) -> Option<Arc<dyn LiveSpan>>;
+    /// Adds what happened.
+    fn add(&self, event: &CompileEvent);
+    /// Sets the summary of all that happened so far. `first`: none has been set on this span yet.
+    fn summarise(&self, summary: &Attributes, first: bool);
+    /// Marks it as failed. `first`: we have not done so yet.
+    fn fail(&self, failure: &Failure, first: bool);
+    /// Asks its SDK to send what it holds, and returns at once. The receiver hears when that is done; None: the SDK
+    /// cannot be asked.
+    fn flush(&self, timeout: Duration) -> Option<Receiver<()>>;
+}
 
 /// A live span, the local root that it stands in, and what has stalled on each so far.
 #[derive(Clone)]
@@ -45,14 +79,6 @@ impl Live {
         first
     }
 
-    /// Adds to the summaries time that came after an event.
-    pub fn lengthen(&self, event: &CompileEvent, by: Duration) {
-        if let Some((_, scope)) = &self.root {
-            scope.count_longer(event, by);
-        }
-        self.summarise();
-    }
-
     /// Marks the span as failed. Its root is left alone: whether the error fails it too is for its owner to say.
     pub fn fail(&self, failure: &Failure) {
         self.span.fail(failure, self.scope.note_failed());
@@ -66,7 +92,8 @@ impl Live {
     fn summarise(&self) {
         let (summary, first) = self.scope.summary();
         self.span.summarise(&summary, first);
-        if let Some((root, scope)) = &self.root {
+        // The root may have ended before the span in it; an SDK complains of what comes after that.
+        if let Some((root, scope)) = self.root.as_ref().filter(|(root, _)| root.is_recording()) {
             let (summary, first) = scope.summary();
             root.summarise(&summary, first);
         }

@@ -11,9 +11,9 @@ use opentelemetry::{Array, Context, KeyValue, StringValue};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::LiveSpan;
+use crate::live::Place;
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Failure, UnixNanos};
-use crate::monitor::Place;
 use crate::semconv::{attribute, event as name, span as key};
 
 /// The span that is current on this thread. One that is not recorded is a parent, so that its sampling is honoured.
@@ -114,7 +114,8 @@ fn time(at: UnixNanos) -> std::time::SystemTime {
     UNIX_EPOCH + Duration::from_nanos(at)
 }
 
-fn pairs(attributes: &Attributes) -> Vec<KeyValue> {
+/// Attributes as OpenTelemetry's API has them.
+pub(crate) fn pairs(attributes: &Attributes) -> Vec<KeyValue> {
     attributes.iter().map(|(key, value)| KeyValue::new(key.to_owned(), converted(value))).collect()
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::traces::Stalls;
-use crate::config::{Endpoint, Settings};
+use crate::config::endpoint_at;
 use crate::export::otlp::connection;
 use crate::semconv::span;
 
@@ -69,15 +68,8 @@ async fn ask(query: &Query, from: u64, to: u64) -> Result<Value, String> {
         encoded(&attributes),
     );
     // One client for all: with the certificates that the exporter's settings name.
-    let lookup = |variable: &str| match variable {
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(query.url.clone()),
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" => Some("http/protobuf".to_owned()),
-        "OTEL_EXPORTER_OTLP_CERTIFICATE" => std::env::var(variable).ok(),
-        _ => None,
-    };
-    let config = crate::Config::resolve(&Settings::default(), &lookup).map_err(|error| error.to_string())?;
-    let endpoint: Endpoint = config.traces.otlp.ok_or("no address")?;
-    let client = connection::client::<Empty<Bytes>>(&endpoint).map_err(|error| error.to_string())?;
+    let endpoint = endpoint_at(&query.url).map_err(|error| error.to_string())?;
+    let client = connection::client(&endpoint).map_err(|error| error.to_string())?;
     let uri: http::Uri = address.parse().map_err(|error| format!("{}: {error}", query.url))?;
     let answer = tokio::time::timeout(TIMEOUT, async {
         let response = client.get(uri).await.map_err(|error| chain(&error))?;

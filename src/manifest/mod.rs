@@ -2,8 +2,6 @@
 //! request. [`line`] is the line, [`write`] appends it, [`read`] reads a folder of them within bounds, [`folder`] says
 //! which folders are trusted, [`traces`] makes lines of what a tracing backend has.
 
-#[cfg(feature = "view")]
-pub mod cli;
 pub mod folder;
 #[cfg(feature = "view")]
 pub mod jaeger;

@@ -59,13 +59,6 @@ impl Histogram {
         }
     }
 
-    /// One of the values has become `whole`, which is `seconds` more. It stays in its bucket: a bucket that has been
-    /// exported must not shrink.
-    pub fn lengthen(&mut self, seconds: f64, whole: f64) {
-        self.sum += seconds;
-        self.range = self.range.map(|(least, most)| (least, most.max(whole)));
-    }
-
     /// How many values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -4,10 +4,6 @@
 mod histogram;
 mod series;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 
@@ -24,7 +20,17 @@ pub use series::{Labels, Series};
 pub struct Metrics {
     /// When counting began: the start of every series.
     started: UnixNanos,
+    exporters: Exporters,
     state: Mutex<State>,
+}
+
+/// Who sends spans and log-based events, as the attributes of their counters.
+#[derive(Debug, Default)]
+pub struct Exporters {
+    /// The exporter of spans.
+    pub spans: Attributes,
+    /// That of log-based events.
+    pub logs: Attributes,
 }
 
 #[derive(Debug, Default)]
@@ -34,17 +40,6 @@ struct State {
     compile_count: Series<u64>,
     load_count: Series<u64>,
     kernel_time: Series<f64>,
-    recent: VecDeque<Measured>,
-}
-
-/// A duration that is in no histogram yet: a stage that comes after it (Triton's launcher) may lengthen it, and what
-/// has been exported cannot be taken back out of its bucket.
-#[derive(Debug)]
-struct Measured {
-    event: Arc<CompileEvent>,
-    longer: Duration,
-    /// All of one but what was measured.
-    exemplar: Option<Exemplar>,
 }
 
 /// One instrument, as it stands.
@@ -65,6 +60,8 @@ pub struct Metric {
 pub enum Data {
     /// A counter of whole things.
     Count(Vec<(Attributes, u64)>),
+    /// A number of whole things that are there now.
+    UpDown(Vec<(Attributes, u64)>),
     /// A counter of seconds.
     Time(Vec<(Attributes, f64)>),
     /// A histogram of seconds.
@@ -86,7 +83,13 @@ const CAUSES: [Option<Cause>; 5] =
 impl Metrics {
     /// Nothing counted yet.
     pub fn new(started: UnixNanos) -> Self {
-        Metrics { started, state: Mutex::default() }
+        Metrics { started, ..Metrics::default() }
+    }
+
+    /// Whose counters those of the exporters are.
+    pub fn with_exporters(mut self, exporters: Exporters) -> Self {
+        self.exporters = exporters;
+        self
     }
 
     /// Begins the series of a runtime at 0.
@@ -104,9 +107,10 @@ impl Metrics {
     }
 
     /// Counts one more. `context` is the span of a request that waited.
-    pub fn add(&self, event: &Arc<CompileEvent>, context: Option<&SpanContext>) {
+    pub fn add(&self, event: &CompileEvent, context: Option<&SpanContext>) {
+        let seconds = event.duration.as_secs_f64();
         let exemplar = context.filter(|context| context.is_sampled()).map(|context| Exemplar {
-            seconds: 0.0,
+            seconds,
             time: event.ended(),
             trace_id: context.trace_id(),
             span_id: context.span_id(),
@@ -115,43 +119,24 @@ impl Metrics {
         let mut state = self.state.lock();
         match event.kind {
             Kind::Compile => *state.compile_count.of(&[by_runtime, by_cause(event.cause)]) += 1,
-            Kind::Autotune => {}
-            Kind::Load => return *state.load_count.of(&[by_runtime]) += 1,
+            Kind::Load => *state.load_count.of(&[by_runtime]) += 1,
+            Kind::Autotune | Kind::Launcher => {}
         }
-        if state.recent.len() >= State::RECENT
-            && let Some(oldest) = state.recent.pop_front()
-        {
-            state.settle(&oldest);
-        }
-        state.recent.push_back(Measured { event: Arc::clone(event), longer: Duration::ZERO, exemplar });
-    }
-
-    /// Adds to a duration what came after it. It is counted once, with all of it; where it has been exported by now,
-    /// it stays in its bucket, and the sum alone grows.
-    pub fn lengthen(&self, event: &Arc<CompileEvent>, by: Duration) {
-        let mut state = self.state.lock();
-        match state.recent.iter_mut().rev().find(|measured| Arc::ptr_eq(&measured.event, event)) {
-            Some(measured) => measured.longer += by,
-            None => {
-                let whole = event.duration + by;
-                state.histogram(event, |histogram| histogram.lengthen(by.as_secs_f64(), whole.as_secs_f64()));
-            }
-        }
+        state.measure(event, |histogram| histogram.add(seconds, exemplar));
     }
 
     /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
-    pub fn add_time(&self, event: &CompileEvent, time: Duration) {
+    pub fn add_time(&self, event: &CompileEvent) {
         if event.kind != Kind::Load {
             let kernel = bounded(&event.kernel.name, State::NAME_LENGTH);
             let labels = [(key::RUNTIME, &*event.runtime), (key::KERNEL_NAME, &*kernel)];
-            *self.state.lock().kernel_time.of(&labels) += time.as_secs_f64();
+            *self.state.lock().kernel_time.of(&labels) += event.duration.as_secs_f64();
         }
     }
 
     /// All of it, with what `stats` has counted of ourselves.
     pub fn snapshot(&self, stats: &Stats) -> Snapshot {
-        let mut state = self.state.lock();
-        state.settle_all();
+        let state = self.state.lock();
         let mut metrics = vec![
             metric(
                 name::COMPILE_DURATION,
@@ -165,9 +150,9 @@ impl Metrics {
                 "Autotunes after warm-up.",
                 Data::Histogram(state.autotune_duration.all()),
             ),
-            metric(name::COMPILE_COUNT, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
+            metric(name::COMPILES, "{compile}", "Compiles after warm-up.", Data::Count(state.compile_count.all())),
             metric(
-                name::LOAD_COUNT,
+                name::LOADS,
                 "{load}",
                 "Kernels loaded from a cache on disk after warm-up.",
                 Data::Count(state.load_count.all()),
@@ -175,12 +160,12 @@ impl Metrics {
             metric(
                 name::KERNEL_TIME,
                 "s",
-                "Time lost to compiles and autotunes after warm-up.",
+                "Time lost to compiles, autotunes and launcher builds after warm-up.",
                 Data::Time(state.kernel_time.all()),
             ),
         ];
         drop(state);
-        metrics.extend(of_ourselves(stats));
+        metrics.extend(self.of_ourselves(stats));
         Snapshot { started: self.started, metrics }
     }
 
@@ -193,24 +178,11 @@ impl Metrics {
 }
 
 impl State {
-    /// More than there are kernels between a compile and its launcher.
-    const RECENT: usize = 64;
     /// A label, not a text for reading: a few kernels are named by their whole signature.
     const NAME_LENGTH: usize = 120;
 
-    fn settle_all(&mut self) {
-        for measured in std::mem::take(&mut self.recent) {
-            self.settle(&measured);
-        }
-    }
-
-    fn settle(&mut self, measured: &Measured) {
-        let seconds = (measured.event.duration + measured.longer).as_secs_f64();
-        let exemplar = measured.exemplar.map(|exemplar| Exemplar { seconds, ..exemplar });
-        self.histogram(&measured.event, |histogram| histogram.add(seconds, exemplar));
-    }
-
-    fn histogram(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
+    /// A launcher is no compile: its time is in `kernel_time`, with the rest of what its kernel cost.
+    fn measure(&mut self, event: &CompileEvent, change: impl FnOnce(&mut Histogram)) {
         let by_runtime = (key::RUNTIME, &*event.runtime);
         let by_error = event.failure.as_ref().map(|failure| (key::ERROR_TYPE, &*failure.error_type));
         let by_cache = (key::CACHE_RESULT, event.cache.as_str());
@@ -219,53 +191,59 @@ impl State {
             (Kind::Compile, Some(by_error)) => change(self.compile_duration.of(&[by_runtime, by_error, by_cache])),
             (Kind::Autotune, None) => change(self.autotune_duration.of(&[by_runtime])),
             (Kind::Autotune, Some(by_error)) => change(self.autotune_duration.of(&[by_runtime, by_error])),
-            (Kind::Load, _) => {}
+            (Kind::Load | Kind::Launcher, _) => {}
         }
     }
 }
 
-fn of_ourselves(stats: &Stats) -> Vec<Metric> {
-    let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
-    let events = [Counter::Compiles, Counter::Autotunes, Counter::Loads];
-    let recorded = events.into_iter().map(|counter| stats.get(counter)).sum();
-    let dropped = |ledger: &Ledger| {
-        let each = ledger.dropped().into_iter().map(|(reason, counter)| {
-            let mut attributes = Attributes::new();
-            attributes.text(name::REASON, reason);
-            (attributes, stats.get(counter))
-        });
-        Data::Count(each.collect())
-    };
-    vec![
-        metric(
-            name::REQUEST_STALLED,
-            "{request}",
-            "Requests that waited for a compile.",
-            count(Counter::RequestsStalled),
-        ),
-        metric(
-            name::EVENTS_RECORDED,
-            "{event}",
-            "Compiles, autotunes and loads seen.",
-            Data::Count(vec![(Attributes::new(), recorded)]),
-        ),
-        metric(
-            name::EVENTS_DROPPED,
-            "{event}",
-            "Events that did not fit on their span.",
-            count(Counter::EventsDropped),
-        ),
-        metric(name::SPANS_RECORDED, "{span}", "Spans handed to the exporter.", count(Counter::SpansRecorded)),
-        metric(name::SPANS_EXPORTED, "{span}", "Spans the collector took.", count(Counter::SpansExported)),
-        metric(name::SPANS_DROPPED, "{span}", "Spans dropped, by reason.", dropped(&Ledger::SPANS)),
-        metric(
-            name::LOGS_RECORDED,
-            "{record}",
-            "Log-based events handed to the exporter.",
-            count(Counter::LogsRecorded),
-        ),
-        metric(name::LOGS_EXPORTED, "{record}", "Log-based events the collector took.", count(Counter::LogsExported)),
-        metric(name::LOGS_DROPPED, "{record}", "Log-based events dropped, by reason.", dropped(&Ledger::LOGS)),
+impl Metrics {
+    fn of_ourselves(&self, stats: &Stats) -> Vec<Metric> {
+        let count = |counter| Data::Count(vec![(Attributes::new(), stats.get(counter))]);
+        let mut metrics = vec![
+            metric(
+                name::STALLED_REQUESTS,
+                "{request}",
+                "Requests that waited for a compile.",
+                count(Counter::RequestsStalled),
+            ),
+            metric(
+                name::DROPPED_EVENTS,
+                "{event}",
+                "Events that did not fit on their span.",
+                count(Counter::EventsDropped),
+            ),
+        ];
+        let names = (name::SPANS_EXPORTED, name::SPANS_IN_FLIGHT);
+        metrics.extend(of_exporter(names, "{span}", &Ledger::SPANS, &self.exporters.spans, stats));
+        let names = (name::LOGS_EXPORTED, name::LOGS_IN_FLIGHT);
+        metrics.extend(of_exporter(names, "{log_record}", &Ledger::LOGS, &self.exporters.logs, stats));
+        metrics
+    }
+}
+
+/// As OpenTelemetry's conventions for metrics of an SDK say: what was dropped is what was exported with an error.
+fn of_exporter(
+    (exported, in_flight): (&'static str, &'static str),
+    unit: &'static str,
+    ledger: &Ledger,
+    component: &Attributes,
+    stats: &Stats,
+) -> [Metric; 2] {
+    // Read first: what is recorded later must not make what is in flight seem more than it was.
+    let recorded = stats.get(ledger.recorded);
+    let taken = stats.get(ledger.exported);
+    let mut done = taken;
+    let mut series = vec![(component.clone(), taken)];
+    for (reason, counter) in ledger.dropped() {
+        let mut attributes = component.clone();
+        attributes.text(key::ERROR_TYPE, reason);
+        done += stats.get(counter);
+        series.push((attributes, stats.get(counter)));
+    }
+    let waiting = Data::UpDown(vec![(component.clone(), recorded.saturating_sub(done))]);
+    [
+        metric(exported, unit, "Taken by the collector, or dropped with an error.", Data::Count(series)),
+        metric(in_flight, unit, "With the exporter: in its queue, or on the way.", waiting),
     ]
 }
 

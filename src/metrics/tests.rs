@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
@@ -22,12 +23,12 @@ fn a_watched_runtime_begins_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
     let snapshot = metrics.snapshot(&Stats::default());
-    let Data::Count(counts) = of(&snapshot, name::COMPILE_COUNT) else { panic!() };
+    let Data::Count(counts) = of(&snapshot, name::COMPILES) else { panic!() };
     assert_eq!(counts.len(), 5);
     assert!(counts.iter().all(|(_, count)| *count == 0));
     let Data::Histogram(durations) = of(&snapshot, name::COMPILE_DURATION) else { panic!() };
     assert!(durations.iter().all(|(_, duration)| duration.count() == 0));
-    for own in [name::REQUEST_STALLED, name::EVENTS_RECORDED, name::EVENTS_DROPPED, name::SPANS_DROPPED] {
+    for own in [name::STALLED_REQUESTS, name::DROPPED_EVENTS, name::SPANS_EXPORTED, name::LOGS_EXPORTED] {
         let Data::Count(counts) = of(&snapshot, own) else { panic!() };
         assert!(!counts.is_empty() && counts.iter().all(|(_, count)| *count == 0), "{own}");
     }
@@ -37,7 +38,7 @@ fn a_watched_runtime_begins_at_zero() {
 fn a_compile_adds_to_a_series_that_began_at_zero() {
     let metrics = Metrics::new(1);
     metrics.watch("triton");
-    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILE_COUNT) {
+    let series = |metrics: &Metrics| match of(&metrics.snapshot(&Stats::default()), name::COMPILES) {
         Data::Count(counts) => counts.len(),
         _ => panic!(),
     };
@@ -65,8 +66,7 @@ fn a_value_on_a_bound_is_counted_below_it() {
 fn kernels_beyond_the_limit_share_one_series_and_lose_no_time() {
     let metrics = Metrics::new(1);
     for kernel in 0..1_000 {
-        let event = compile(&format!("kernel_{kernel}"), 1_000);
-        metrics.add_time(&event, event.duration);
+        metrics.add_time(&compile(&format!("kernel_{kernel}"), 1_000));
     }
     let snapshot = metrics.snapshot(&Stats::default());
     let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
@@ -119,34 +119,22 @@ fn durations(metrics: &Metrics) -> Histogram {
     series[0].1.clone()
 }
 
-fn bucket(histogram: &Histogram) -> Option<f64> {
-    let at = histogram.counts.iter().position(|count| *count > 0).unwrap();
-    BOUNDS.get(at).copied()
-}
-
 #[test]
-fn a_stage_that_comes_later_is_counted_with_its_compile_and_once() {
-    let metrics = Metrics::new(1);
-    let flags = TraceFlags::SAMPLED;
-    let waited =
-        SpanContext::new(TraceId::from_bytes([1; 16]), SpanId::from_bytes([2; 8]), flags, true, TraceState::default());
-    let event = compile("k", 250);
-    metrics.add(&event, Some(&waited));
-    metrics.lengthen(&event, Duration::from_millis(750));
-    let whole = durations(&metrics);
-    assert_eq!((whole.count(), whole.sum, bucket(&whole), whole.range), (1, 1.0, Some(1.0), Some((1.0, 1.0))));
-    assert_eq!(whole.exemplars().map(|exemplar| exemplar.seconds).collect::<Vec<_>>(), [1.0]);
-}
-
-#[test]
-fn what_has_been_exported_stays_in_its_bucket_and_its_sum_grows() {
+fn a_launcher_is_time_that_its_kernel_costs_and_no_compile() {
     let metrics = Metrics::new(1);
     let event = compile("k", 250);
-    metrics.add(&event, None);
-    let exported = durations(&metrics);
-    metrics.lengthen(&event, Duration::from_millis(750));
-    let whole = durations(&metrics);
-    assert_eq!((whole.counts, whole.sum, whole.range), (exported.counts, 1.0, Some((0.25, 1.0))));
+    let launcher = CompileEvent { kind: Kind::Launcher, duration: Duration::from_millis(750), ..(*event).clone() };
+    for event in [&*event, &launcher] {
+        metrics.add(event, None);
+        metrics.add_time(event);
+    }
+    let compiles = durations(&metrics);
+    assert_eq!((compiles.count(), compiles.sum, compiles.range), (1, 0.25, Some((0.25, 0.25))));
+    let snapshot = metrics.snapshot(&Stats::default());
+    let Data::Count(counts) = of(&snapshot, name::COMPILES) else { panic!() };
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    let Data::Time(times) = of(&snapshot, name::KERNEL_TIME) else { panic!() };
+    assert_eq!(times.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>(), [1.0]);
 }
 
 #[test]
@@ -155,6 +143,26 @@ fn a_storm_between_two_exports_is_counted_whole() {
     for _ in 0..10_000 {
         metrics.add(&compile("k", 250), None);
     }
-    assert!(metrics.state.lock().recent.len() <= State::RECENT);
     assert_eq!(durations(&metrics).count(), 10_000);
+}
+
+#[test]
+fn each_span_is_in_flight_or_exported_with_its_error_or_without() {
+    let stats = Stats::default();
+    stats.add(Counter::SpansRecorded, 20);
+    stats.add(Counter::SpansExported, 9);
+    stats.add(Counter::DroppedQueueFull, 4);
+    stats.add(Counter::DroppedRejected, 2);
+    let mut spans = Attributes::new();
+    spans.text(name::COMPONENT_NAME, "jitspan");
+    let metrics = Metrics::new(1).with_exporters(Exporters { spans, logs: Attributes::new() });
+    let snapshot = metrics.snapshot(&stats);
+    let Data::Count(exported) = of(&snapshot, name::SPANS_EXPORTED) else { panic!() };
+    let by_error: Vec<_> = exported.iter().filter(|(_, count)| *count > 0).collect();
+    let error = |attributes: &Attributes| attributes.get(key::ERROR_TYPE).cloned();
+    let told: Vec<_> = by_error.iter().map(|(attributes, count)| (error(attributes), *count)).collect();
+    assert_eq!(told, [(None, 9), (Some("queue_full".into()), 4), (Some("rejected".into()), 2)]);
+    assert!(exported.iter().all(|(attributes, _)| attributes.get(name::COMPONENT_NAME) == Some(&"jitspan".into())));
+    let Data::UpDown(waiting) = of(&snapshot, name::SPANS_IN_FLIGHT) else { panic!() };
+    assert_eq!(waiting.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [5]);
 }

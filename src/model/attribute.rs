@@ -160,7 +160,7 @@ impl Attributes {
         for (key, value) in &other.pairs {
             self.set(key.clone(), value.clone());
         }
-        self.dropped += other.dropped;
+        self.dropped = self.dropped.saturating_add(other.dropped);
     }
 
     /// The value under a name.
@@ -183,6 +183,11 @@ impl Attributes {
         self.pairs.is_empty()
     }
 
+    /// Counts attributes that were not even read.
+    pub(crate) fn drop(&mut self, count: usize) {
+        self.dropped = self.dropped.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
     /// How many the limits took away.
     pub fn dropped(&self) -> u32 {
         self.dropped
@@ -191,7 +196,7 @@ impl Attributes {
     /// Cuts the list to `count` attributes and each text to `length` characters (OpenTelemetry's attribute limits).
     pub fn limit(&mut self, count: usize, length: Option<usize>) {
         if self.pairs.len() > count {
-            self.dropped += (self.pairs.len() - count) as u32;
+            self.drop(self.pairs.len() - count);
             self.pairs.truncate(count);
         }
         if let Some(length) = length {

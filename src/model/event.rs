@@ -20,6 +20,8 @@ pub enum Kind {
     Load,
     /// Configurations were benchmarked against each other; compiles may nest in it.
     Autotune,
+    /// A launcher was built for a compiled kernel: a stall of its own, at the kernel's first launch.
+    Launcher,
 }
 
 impl Kind {
@@ -29,15 +31,17 @@ impl Kind {
             Kind::Compile => name::COMPILE,
             Kind::Load => name::LOAD,
             Kind::Autotune => name::AUTOTUNE,
+            Kind::Launcher => name::LAUNCHER,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`).
+    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load`); a launcher has no setting.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
             Kind::Load => "load",
             Kind::Autotune => "autotune",
+            Kind::Launcher => "launcher",
         }
     }
 }
@@ -174,8 +178,10 @@ pub struct Detail {
 pub struct CompileEvent {
     /// What was done.
     pub kind: Kind,
-    /// What did it: `triton`, `cutedsl`, ...
+    /// What did it, as on the wire: `triton`, `cutedsl`, ...
     pub runtime: Cow<'static, str>,
+    /// The same as people write it, for the log: `Triton`, `CuTeDSL`.
+    pub runtime_title: Cow<'static, str>,
     /// The runtime's version.
     pub runtime_version: Option<String>,
     /// The kernel.
@@ -200,6 +206,10 @@ pub struct CompileEvent {
     pub manual_warmup: bool,
     /// The first compile of the process, which pays once for start-up costs of the runtime.
     pub first_in_process: bool,
+    /// Kernels compile as requests come, by the server's own choice: neither warned of nor raised.
+    pub expected: bool,
+    /// Whether it is long enough to be called a stall. Only a load from a cache on disk may not be.
+    pub stalls: bool,
     /// What failed, if it did.
     pub failure: Option<Failure>,
     /// The thread that waited: id of the operating system, and name.
@@ -213,11 +223,28 @@ pub struct CompileEvent {
 }
 
 impl CompileEvent {
+    /// The launcher that was built for the kernel of this one, for so long.
+    pub fn launcher(&self, started: UnixNanos, duration: Duration) -> Self {
+        let stage = Stage { name: Cow::Borrowed(Kind::Launcher.word()), duration };
+        CompileEvent {
+            runtime_version: self.runtime_version.clone(),
+            started,
+            duration,
+            cache: CacheResult::Miss,
+            stages: vec![stage],
+            manual_warmup: self.manual_warmup,
+            thread: self.thread.clone(),
+            ..CompileEvent::new(Kind::Launcher, self.runtime.clone(), self.kernel.clone())
+        }
+    }
+
     /// An event of which only the kind, the runtime and the kernel are known.
     pub fn new(kind: Kind, runtime: impl Into<Cow<'static, str>>, kernel: Kernel) -> Self {
+        let runtime = runtime.into();
         CompileEvent {
             kind,
-            runtime: runtime.into(),
+            runtime_title: runtime.clone(),
+            runtime,
             runtime_version: None,
             kernel,
             started: 0,
@@ -230,6 +257,8 @@ impl CompileEvent {
             autotune: None,
             manual_warmup: false,
             first_in_process: false,
+            expected: false,
+            stalls: true,
             failure: None,
             thread: None,
             recipe: None,
@@ -299,12 +328,15 @@ impl CompileEvent {
         if self.first_in_process {
             show_at(key::FIRST_IN_PROCESS, Seen::Bool(true));
         }
+        if self.expected {
+            show_at(key::EXPECTED, Seen::Bool(true));
+        }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);
         }
         if let Some(failure) = &self.failure {
             show_at(key::ERROR_TYPE, Seen::Text(&failure.error_type));
-            show_at(key::ERROR_MESSAGE, Seen::Text(&failure.message));
+            show_at(key::EXCEPTION_MESSAGE, Seen::Text(&failure.message));
         }
         if let Some((id, name)) = &self.thread {
             show_at(key::THREAD_ID, Seen::Int(*id));

@@ -12,18 +12,27 @@ pub struct Summary {
     compiles: i64,
     autotunes: i64,
     loads: i64,
-    /// Disjoint and sorted: nested and parallel stalls must not count the same second twice.
-    stalls: Vec<(UnixNanos, UnixNanos)>,
-    /// Stalls already taken out of `stalls` to keep it short.
-    settled: Duration,
+    launchers: i64,
+    /// Whether one of them was long enough.
+    stalled: bool,
+    /// Apart from each other and sorted: nested and parallel stalls must not count the same second twice.
+    stalls: Vec<Busy>,
     longest: Duration,
     /// Sorted, each name once.
     runtimes: Vec<String>,
     kernels: Vec<String>,
 }
 
+/// A time in which stalls were going on, all of it or, where several have been put together, a part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Busy {
+    began: UnixNanos,
+    ended: UnixNanos,
+    nanoseconds: u64,
+}
+
 impl Summary {
-    /// Enough for every stall of a sane request; beyond it the oldest are added up and forgotten.
+    /// Enough for every stall of a sane request; beyond it those that are nearest to each other are put together.
     const STALLS_KEPT: usize = 256;
     /// A label, not a list for reading: the events have all names.
     const NAMES_KEPT: usize = 32;
@@ -35,46 +44,62 @@ impl Summary {
             Kind::Compile => self.compiles += 1,
             Kind::Autotune => self.autotunes += 1,
             Kind::Load => self.loads += 1,
+            Kind::Launcher => self.launchers += 1,
         }
+        self.stalled |= event.stalls;
         self.longest = self.longest.max(event.duration);
         remember(&mut self.runtimes, &event.runtime);
         remember(&mut self.kernels, &event.kernel.name);
         self.stall(event.started, event.ended());
     }
 
-    /// Adds time to a stall that turned out longer (a launcher built after its compile).
-    pub fn stall(&mut self, began: UnixNanos, ended: UnixNanos) {
-        let (mut began, mut ended) = (began, ended.max(began));
-        self.stalls.retain(|&(other_began, other_ended)| {
-            let apart = other_ended < began || ended < other_began;
+    pub(crate) fn stall(&mut self, began: UnixNanos, ended: UnixNanos) {
+        let mut all = Busy { began, ended, nanoseconds: ended.saturating_sub(began) };
+        self.stalls.retain(|other| {
+            let apart = other.ended < began || ended < other.began;
             if !apart {
-                began = began.min(other_began);
-                ended = ended.max(other_ended);
+                all.began = all.began.min(other.began);
+                all.ended = all.ended.max(other.ended);
+                all.nanoseconds += other.outside(began, ended);
             }
             apart
         });
-        let place = self.stalls.partition_point(|&(other, _)| other < began);
-        self.stalls.insert(place, (began, ended));
+        let place = self.stalls.partition_point(|other| other.began < all.began);
+        self.stalls.insert(place, all);
         if self.stalls.len() > Self::STALLS_KEPT {
-            let (began, ended) = self.stalls.remove(0);
-            self.settled += Duration::from_nanos(ended - began);
+            self.put_nearest_together();
         }
     }
 
-    /// How many compiles, autotunes and loads were counted.
+    /// The compiles of an autotune are nearer to each other than to what came before them: so the autotune, which comes
+    /// last, still covers just what is its own.
+    fn put_nearest_together(&mut self) {
+        let gaps = self.stalls.windows(2).map(|pair| match pair {
+            [one, other] => other.began.saturating_sub(one.ended),
+            _ => UnixNanos::MAX,
+        });
+        let Some((place, _)) = gaps.enumerate().min_by_key(|(_, gap)| *gap) else { return };
+        let other = self.stalls.remove(place + 1);
+        if let Some(one) = self.stalls.get_mut(place) {
+            one.ended = other.ended;
+            one.nanoseconds += other.nanoseconds;
+        }
+    }
+
+    /// How many stalls were counted.
     pub fn count(&self) -> i64 {
-        self.compiles + self.autotunes + self.loads
+        self.compiles + self.autotunes + self.loads + self.launchers
     }
 
     /// Time in which at least one stall was going on.
     pub fn stall_time(&self) -> Duration {
-        self.settled + Duration::from_nanos(self.stalls.iter().map(|(began, ended)| ended - began).sum())
+        Duration::from_nanos(self.stalls.iter().map(|busy| busy.nanoseconds).sum())
     }
 
     /// As span attributes.
     pub fn attributes(&self) -> Attributes {
         let mut to = Attributes::with_capacity(16);
-        to.add(key::STALLED, true);
+        to.add(key::STALLED, self.stalled);
         to.add(key::COMPILE_COUNT, self.compiles);
         to.add(key::AUTOTUNE_COUNT, self.autotunes);
         to.add(key::LOAD_COUNT, self.loads);
@@ -83,6 +108,17 @@ impl Summary {
         to.add(key::RUNTIMES, self.runtimes.join(","));
         to.add(key::KERNELS, self.kernels.join(","));
         to
+    }
+}
+
+impl Busy {
+    /// How much of it lies outside of a time that begins or ends within it, or covers it. Where several were put
+    /// together, their parts are taken as spread evenly.
+    fn outside(&self, began: UnixNanos, ended: UnixNanos) -> u64 {
+        let length = self.ended.saturating_sub(self.began);
+        let outside = began.saturating_sub(self.began) + self.ended.saturating_sub(ended);
+        let share = u128::from(self.nanoseconds) * u128::from(outside) / u128::from(length.max(1));
+        u64::try_from(share).unwrap_or(self.nanoseconds)
     }
 }
 
@@ -124,6 +160,32 @@ mod tests {
         }
         assert_eq!(summary.stall_time(), Duration::from_nanos(3_000));
         assert!(summary.stalls.len() <= Summary::STALLS_KEPT);
+    }
+
+    #[test]
+    fn more_compiles_than_are_kept_count_once_with_the_autotune_that_they_nest_in() {
+        let mut summary = Summary::default();
+        // Before the autotune, and apart from it: all of that counts as well.
+        for at in 0..300 {
+            summary.add(&event(Kind::Compile, at * 1_000_000, 1_000));
+        }
+        let began = 400_000_000;
+        for at in 0..1_000 {
+            summary.add(&event(Kind::Compile, began + at * 1_000, 900));
+        }
+        summary.add(&event(Kind::Autotune, began, 1_000_000));
+        assert_eq!(summary.stall_time(), Duration::from_nanos(300 * 1_000 + 1_000_000));
+        assert!(summary.stalls.len() <= Summary::STALLS_KEPT);
+    }
+
+    #[test]
+    fn a_launcher_is_time_and_no_compile() {
+        let mut summary = Summary::default();
+        let compile = event(Kind::Compile, 10, 30);
+        summary.add(&compile);
+        summary.add(&compile.launcher(50, Duration::from_nanos(60)));
+        assert_eq!((summary.compiles, summary.count()), (1, 2));
+        assert_eq!((summary.stall_time(), summary.longest), (Duration::from_nanos(90), Duration::from_nanos(60)));
     }
 
     #[test]

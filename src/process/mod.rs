@@ -2,7 +2,9 @@
 
 pub(crate) mod concurrency;
 pub(crate) mod installed;
+pub(crate) mod line_gate;
 pub(crate) mod lock;
+pub(crate) mod output;
 
 use std::io;
 use std::sync::Once;
@@ -16,6 +18,7 @@ static WATCH: Once = Once::new();
 /// Runs in a child.
 pub(crate) extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
+    line_gate::in_child();
 }
 
 /// Counts the forks between the process that first asked and this one. Whoever keeps threads or locks remembers it,
@@ -23,14 +26,14 @@ pub(crate) extern "C" fn in_child() {
 /// held stays held for ever.
 pub fn generation() -> u64 {
     WATCH.call_once(|| {
-        // SAFETY: the handler is a plain function that touches one atomic, which is async-signal-safe, and it lives
-        // as long as the library, which registers itself only here.
+        // SAFETY: the handlers are plain functions that live as long as the library, which registers itself only here.
+        // The child's touches atomics and cells, which is async-signal-safe; the parent's may also sleep for a while.
         #[expect(
             unsafe_code,
             reason = "no crate wraps pthread_atfork; os.register_at_fork misses forks made by C code"
         )]
         unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
+            libc::pthread_atfork(Some(line_gate::before_fork), Some(line_gate::in_parent), Some(in_child));
         }
     });
     GENERATION.load(Ordering::SeqCst)

@@ -2,6 +2,8 @@
 
 mod arming;
 mod engines;
+#[expect(unsafe_code, reason = "a function that CPython calls, and that edits a structure of CPython's")]
+mod entry;
 pub mod hooks;
 mod host;
 mod live;
@@ -24,7 +26,9 @@ pyo3::create_exception!(
 /// After warm-up, call `activate()`. Put each request into `with request(headers): ...`. From then on a kernel that
 /// compiles while the request is served becomes a span event on the request's trace, exported over OTLP.
 /// Importing this module changes nothing.
-#[pymodule]
+// `submodule`: no `PyInit_jitspan` of PyO3's, but the one of `entry`. `gil_used`: a free-threaded Python, for which no
+// wheel of ours is made, takes its lock into use when it imports what it has built from source.
+#[pymodule(submodule, gil_used = true)]
 pub mod jitspan {
     #[pymodule_export]
     use super::UnexpectedCompileError;
@@ -51,8 +55,9 @@ pub mod jitspan {
 
     #[pymodule_init]
     fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
-        super::surface::scope::prepare(module.py())?;
-        super::replay::finish(module)?;
-        super::surface::middleware::finish(module.py())
+        super::host::prepare(module.py())?;
+        super::patch::prepare(module.py())?;
+        super::replay::prepare(module.py(), module)?;
+        super::surface::prepare(module.py(), module)
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
-use crate::monitor::{Monitor, Pending, Place, Recorded, UnexpectedCompile};
+use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
 use crate::python::UnexpectedCompileError;
 use crate::python::engines;
+use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert;
 use crate::python::host::guard::{fault, guard};
 use crate::python::host::lifetime;
@@ -24,21 +26,38 @@ thread_local! {
 
 /// A stall begins here and now. None: nothing is installed.
 pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
-    let monitor = crate::monitor()?;
-    let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
-    Some(Arc::new(monitor.begin(|| place(py), parent.as_deref())))
+    begin_after(py, None)
 }
 
-/// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
+/// The same. Where nobody waits, it joins the trace of the stall that it belongs to.
+pub fn begin_after(py: Python<'_>, other: Option<&Recorded>) -> Option<Arc<Pending>> {
+    let monitor = crate::monitor()?;
+    let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
+    let place = || match (place(py), other.filter(|other| other.waiting == 0).and_then(|other| other.scope.identity()))
+    {
+        (Place::Nobody, Some(identity)) => Place::After(identity),
+        (place, _) => place,
+    };
+    Some(Arc::new(monitor.begin(place, parent.as_deref())))
+}
+
+/// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
-    if let Ok(Some(scope)) = scope::current(py) {
-        return Place::Scope(scope.get().core(py));
+    if let Some(scope) = scope::current(py).or_none(py).flatten() {
+        let scope = scope.get().core(py);
+        // A batch of nobody: whoever else waits.
+        if !scope.is_empty() {
+            return Place::Scope(scope);
+        }
+    }
+    if let Some(step) = engines::step::current(py) {
+        return Place::Scope(step);
     }
     let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
     if let Place::Live(_) = python {
         return python;
     }
-    match (crate::monitor::tracing_place(), python) {
+    match (crate::live::rust::place(), python) {
         (Place::Live(span), _) => Place::Live(span),
         (_, Place::Under(span)) => Place::Under(span),
         (rust, _) => rust,
@@ -59,7 +78,8 @@ pub fn leave(pending: &Arc<Pending>) {
     });
 }
 
-/// A stall has ended: records it, warns of it, and in error mode returns what to raise, its span flushed.
+/// A stall has ended: records it, warns of it, and in error mode returns what to raise, when the flush that is left to the
+/// text has been waited for.
 pub fn finish(
     py: Python<'_>,
     pending: &Pending,
@@ -82,9 +102,12 @@ pub fn finish(
     (Some(recorded), raise)
 }
 
-fn raise(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
+fn raise(py: Python<'_>, monitor: &'static Monitor, recorded: &Recorded, error: &UnexpectedCompile) -> PyErr {
     let timeout = monitor.config().flush_timeout;
-    py.detach(|| monitor.flush_with(recorded.live.as_ref(), timeout));
+    let theirs = recorded.live.as_ref().and_then(|live| live.flush(timeout));
+    boundary::leave_wait(py, move || {
+        monitor.flush_beside(theirs, timeout);
+    });
     engines::wait_for_other_ranks(py);
     UnexpectedCompileError::new_err(error.message.clone())
 }
@@ -93,9 +116,12 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
     let verbose = monitor.config().verbose;
     match recorded.event.severity() {
         Kind::Compile | Kind::Autotune => {
-            report::warn(py, &recorded.event, recorded.waiting, specialization, verbose);
+            let whose = recorded.scope.whose();
+            report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
-        Kind::Load => report::debug(py, || crate::monitor::describe(&recorded.event, recorded.waiting)),
+        Kind::Load | Kind::Launcher => {
+            report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting));
+        }
     }
 }
 
@@ -105,8 +131,8 @@ pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
     let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
-    let message = error.value(py).str().map(|text| text.to_string_lossy().into_owned());
-    let message = message.unwrap_or_else(|_| format!("<{}>", convert::type_name(error.value(py))));
+    let message = error.value(py).str().or_none(py).map(|text| text.to_string_lossy().into_owned());
+    let message = message.unwrap_or_else(|| format!("<{}>", convert::type_name(error.value(py))));
     Failure { error_type, message: crate::model::attribute::bounded(&message, 2000).into_owned() }
 }
 

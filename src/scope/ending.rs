@@ -34,15 +34,15 @@ impl Scope {
         }
         state.ended = true;
         let options = &self.0.options;
-        let latest = state.events.iter().map(|event| event.ended()).max().unwrap_or(ended);
+        let latest = state.events.iter().chain(&state.own).map(|event| event.ended()).max().unwrap_or(ended);
         let ended = ended.max(latest).max(options.started);
         let events = Arc::new(self.events(&mut state, failure, ended, limits));
         let mut common = state.summary.attributes();
-        let own = state.events.iter().find(|event| event.ended() == latest).filter(|_| self.is_orphan());
-        if let Some(event) = own {
+        let own = state.own.clone();
+        if let Some(event) = &own {
             common.extend(&event.attributes());
         }
-        let failed = failure.or(own.and_then(|event| event.failure.as_ref()));
+        let failed = failure.or(own.as_ref().and_then(|event| event.failure.as_ref()));
         if let Some(failure) = failure {
             common.text(attribute::ERROR_TYPE, &*failure.error_type);
         }
@@ -60,7 +60,7 @@ impl Scope {
                 Span {
                     context: identity.clone(),
                     parent: request.parent.clone(),
-                    name: own.map_or(options.name.clone(), |event| event.kind.event_name().into()),
+                    name: own.as_ref().map_or(options.name.clone(), |event| event.kind.event_name().into()),
                     started: options.started,
                     ended,
                     attributes,

@@ -4,9 +4,12 @@ use std::io;
 
 use opentelemetry::trace::TraceId;
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use super::decode::seconds;
 use super::record::{Span, Trace, as_text};
+use super::text::is_unsafe;
 
 /// One line of `jitspan view --json`.
 ///
@@ -58,6 +61,26 @@ impl<'a> From<&'a Trace> for TraceLine<'a> {
 /// # Errors
 /// When the output cannot be written.
 pub fn write(trace: &Trace, mut output: impl io::Write) -> io::Result<()> {
-    serde_json::to_writer(&mut output, &TraceLine::from(trace))?;
+    let line = TraceLine::from(trace);
+    line.serialize(&mut Serializer::with_formatter(&mut output, ForTerminals))?;
     output.write_all(b"\n")
+}
+
+/// JSON leaves characters as they are that a terminal takes for commands, and a reader for nothing or for another
+/// order: here they are escaped. A parser reads the same text.
+struct ForTerminals;
+
+impl Formatter for ForTerminals {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unsafe(*character)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &from[character.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }

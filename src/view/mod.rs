@@ -6,9 +6,9 @@
 //! out. [`viewer`] runs all of that.
 
 pub mod bar;
-pub mod cli;
 pub mod decode;
 pub mod json;
+pub mod options;
 pub mod print;
 pub mod receive;
 pub mod record;
@@ -22,42 +22,23 @@ pub mod waterfall;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use cli::{Command, ViewArguments};
+pub use options::{Format, Options};
 use store::Counts;
+pub use store::Limits;
 use viewer::{ViewError, Viewer};
-
-/// The program `jitspan`: takes its arguments, program name first, and returns its exit code: 0, 1 when the command
-/// failed, 2 when it was called wrongly. Blocks until it is done.
-///
-/// ```no_run
-/// let exit_code = jitspan::view::main(std::env::args_os());
-/// ```
-#[must_use]
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    match cli::parse(arguments) {
-        Ok(Command::View(arguments)) => view(arguments),
-        Ok(Command::Report(arguments)) => crate::report::cli::run(&arguments),
-        Ok(Command::Manifest(arguments)) => crate::manifest::cli::run(&arguments),
-        Ok(Command::Doctor(_) | Command::Run(_) | Command::Warm(_)) => {
-            say("this is about Python programs: use the program of the Python package");
-            1
-        }
-        Err(exit_code) => exit_code,
-    }
-}
+pub use waterfall::MIN_WIDTH;
 
 /// Runs `jitspan view` on standard output until it gets SIGINT or SIGTERM, or its reader is gone. A second signal ends
-/// it at once. Returns the exit code.
+/// it at once. Returns the exit status.
 #[must_use]
-pub fn view(arguments: ViewArguments) -> u8 {
-    match run(arguments) {
+pub fn run(options: &Options) -> u8 {
+    match receive_and_print(options) {
         Ok(Some(counts)) => {
             say(counts);
             0
@@ -74,13 +55,12 @@ pub fn view(arguments: ViewArguments) -> u8 {
 }
 
 /// What was counted, unless a second signal came before that was settled.
-fn run(arguments: ViewArguments) -> Result<Option<Counts>, ViewError> {
-    let config = arguments.resolve(|name| std::env::var_os(name), io::stdout().is_terminal());
+fn receive_and_print(options: &Options) -> Result<Option<Counts>, ViewError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(ViewError::Start)?;
     let ended = runtime.block_on(async {
         let stop = signals(1).map_err(ViewError::Start)?;
         let give_up = signals(2).map_err(ViewError::Start)?;
-        let viewer = Viewer::bind(&config).await?;
+        let viewer = Viewer::bind(options).await?;
         let (grpc, http) = viewer.addresses().map_err(ViewError::Start)?;
         say(format_args!("listening on grpc {grpc}, http {http}"));
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::cli::Format;
+use super::options::Format;
 use super::record::Trace;
 use super::text::Palette;
 use super::{json, waterfall};

@@ -197,20 +197,22 @@ pub fn interval(start: u64, end: u64) -> Option<(u64, u64)> {
     (start > 0 && start <= end && end <= i64::MAX as u64).then_some((start, end))
 }
 
+/// A node of a `BTreeMap` has room for eleven pairs, and on the way there are few.
 fn weight_of_attributes(attributes: &Attributes) -> usize {
-    attributes.iter().map(|(key, value)| size_of::<String>() + key.len() + weight_of_value(value)).sum()
+    let nodes = attributes.len().div_ceil(6) * 11 * (size_of::<String>() + size_of::<Value>());
+    nodes + attributes.iter().map(|(key, value)| key.len() + weight_of_value(value)).sum::<usize>()
 }
 
 fn weight_of_value(value: &Value) -> usize {
-    size_of::<Value>()
-        + match value {
-            Value::String(text) => text.len(),
-            Value::Array(values) => values.iter().map(weight_of_value).sum(),
-            Value::Object(map) => {
-                map.iter().map(|(key, value)| size_of::<String>() + key.len() + weight_of_value(value)).sum()
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(|value| size_of::<Value>() + weight_of_value(value)).sum(),
+        Value::Object(map) => {
+            let nodes = map.len().div_ceil(6) * 11 * (size_of::<String>() + size_of::<Value>());
+            nodes + map.iter().map(|(key, value)| key.len() + weight_of_value(value)).sum::<usize>()
         }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// Writes an id as its hexadecimal digits.

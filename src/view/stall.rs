@@ -63,7 +63,7 @@ pub fn failures_of_span(span: &Span) -> Vec<String> {
     let mut failures: Vec<String> =
         span.events.iter().filter(|event| event.name == event::EXCEPTION).filter_map(exception).collect();
     let message = Some(clean(&span.status_message)).filter(|message| !message.is_empty());
-    let message = message.or_else(|| text(&span.attributes, attribute::ERROR_MESSAGE));
+    let message = message.or_else(|| text(&span.attributes, attribute::EXCEPTION_MESSAGE));
     if failures.is_empty() {
         failures.extend(join(text(&span.attributes, attribute::ERROR_TYPE), message));
     } else if let Some(message) = message.filter(|message| !failures.iter().any(|told| told.contains(message))) {
@@ -77,7 +77,7 @@ pub fn failures_of_span(span: &Span) -> Vec<String> {
 #[must_use]
 pub fn failure_of_event(event: &Event) -> Option<String> {
     let of_error =
-        join(text(&event.attributes, attribute::ERROR_TYPE), text(&event.attributes, attribute::ERROR_MESSAGE));
+        join(text(&event.attributes, attribute::ERROR_TYPE), text(&event.attributes, attribute::EXCEPTION_MESSAGE));
     of_error.or_else(|| exception(event))
 }
 

@@ -76,15 +76,28 @@ pub fn clean(text: &str) -> String {
     for character in text.chars() {
         match character {
             '\n' | '\r' | '\t' => cleaned.push(' '),
-            _ if character.is_control() || turns_direction(character) => cleaned.extend(character.escape_unicode()),
+            _ if is_unsafe(character) => cleaned.extend(character.escape_unicode()),
             _ => cleaned.push(character),
         }
     }
     cleaned
 }
 
-fn turns_direction(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character steers a terminal, turns the direction of writing, or is there without being seen. A joiner is
+/// not among them: words of some languages need it.
+#[must_use]
+pub fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
 }
 
 /// At most `width` characters, the last of them `…` where something was cut off.

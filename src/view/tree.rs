@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::record::{Attributes, Event, Span, Status, Trace, interval, is_stall_name};
 use super::stall;
 use super::text::clean;
-use crate::semconv::{attribute, event};
+use crate::semconv::{attribute, engine, event};
 
 /// More rows than this nobody reads; a larger trace shows its stalls, its failures, and what stands above them.
 const MAX_ROWS: usize = 60;
@@ -20,9 +20,6 @@ const MAX_DEPTH: usize = 12;
 
 /// A stall's own span and the event that tells of it start at the same moment, but for rounding.
 const SAME_MOMENT_NS: u64 = 1_000_000;
-
-/// OpenTelemetry's attribute for the request an engine is serving.
-const REQUEST_ID: &str = "gen_ai.request.id";
 
 /// What a row stands for: a span, or an event that has no span of its own.
 #[derive(Debug, Default)]
@@ -111,7 +108,10 @@ impl Node {
             label = stall::label(&span.name, &attributes);
             details = stall::details(&span.name, &attributes);
         } else {
-            details.extend(stall::text(&span.attributes, REQUEST_ID).map(|id| format!("request {id}")));
+            details.extend(stall::text(&span.attributes, engine::REQUEST_ID).map(|id| format!("request {id}")));
+        }
+        if let Some(rank) = rank(&span.attributes) {
+            label = format!("{label} [{rank}]");
         }
         let omitted = span.events.iter().filter(|event| event.name == event::SUMMARY);
         let omitted = omitted.filter_map(|event| stall::text(&event.attributes, attribute::EVENTS_OMITTED));
@@ -146,6 +146,17 @@ impl Node {
             has_parent: true,
             parent: Some(parent),
         }
+    }
+}
+
+/// Which worker it was: steps of one request on several ranks have the same name and the same time.
+fn rank(attributes: &Attributes) -> Option<String> {
+    let number = |key| attributes.get(key).and_then(Value::as_u64);
+    let rank = number(engine::RANK).map(|rank| format!("rank {rank}"));
+    let engine = number(engine::DATA_PARALLEL_RANK).map(|rank| format!("data-parallel rank {rank}"));
+    match (rank, engine) {
+        (Some(rank), Some(engine)) => Some(format!("{rank}, {engine}")),
+        (rank, engine) => rank.or(engine),
     }
 }
 

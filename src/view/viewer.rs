@@ -13,11 +13,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::cli::{Config, Format};
+use super::options::{Format, Options};
 use super::print::print;
-use super::receive::{Shared, grpc, http};
+use super::receive::{Shared, serve};
 use super::record::Trace;
+use super::say;
 use super::store::{Counts, Store};
+use super::text::{clean, enumerate, shorten};
 
 /// How often to look for traces that have settled: well below what a person notices.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -65,6 +67,8 @@ pub struct Viewer {
     store: Shared,
     format: Format,
     json_file: Option<File>,
+    /// Traces without a stall are printed as well.
+    tells_all: bool,
 }
 
 impl Viewer {
@@ -72,16 +76,17 @@ impl Viewer {
     ///
     /// # Errors
     /// [`ViewError::Listen`] or [`ViewError::JsonFile`], naming the option that changes it.
-    pub async fn bind(config: &Config) -> Result<Self, ViewError> {
+    pub async fn bind(options: &Options) -> Result<Self, ViewError> {
         let create = |path: &PathBuf| {
             File::create(path).map_err(|source| ViewError::JsonFile { path: path.display().to_string(), source })
         };
         Ok(Self {
-            json_file: config.json_file.as_ref().map(create).transpose()?,
-            grpc: listen(&config.host, config.grpc_port, "--grpc-port").await?,
-            http: listen(&config.host, config.http_port, "--http-port").await?,
-            store: Shared::new(Store::new(config.limits, config.settle, config.all)),
-            format: config.format,
+            json_file: options.json_file.as_ref().map(create).transpose()?,
+            grpc: listen(&options.host, options.grpc_port, "--grpc-port").await?,
+            http: listen(&options.host, options.http_port, "--http-port").await?,
+            store: Shared::new(Store::new(options.limits, options.settle, options.all)),
+            format: options.format,
+            tells_all: options.all,
         })
     }
 
@@ -103,9 +108,9 @@ impl Viewer {
         output: impl Write + Send + 'static,
         stop: impl Future<Output = ()>,
     ) -> Result<Counts, ViewError> {
-        let Self { grpc, http, store, format, json_file } = self;
+        let Self { grpc, http, store, format, json_file, tells_all } = self;
         let mut receivers = JoinSet::new();
-        let (grpc, http) = (grpc::serve(grpc, store.clone()), http::serve(http, store.clone()));
+        let (grpc, http) = (serve(grpc, store.clone()), serve(http, store.clone()));
         receivers.spawn(async { grpc.await.map_err(|error| error.to_string()) });
         receivers.spawn(async { http.await.map_err(|error| error.to_string()) });
 
@@ -122,6 +127,9 @@ impl Viewer {
                     return Err(ViewError::Receive(reason.err().unwrap_or_else(|| "a listener ended".to_owned())));
                 }
             }
+            if !tells_all {
+                tell(store.take_strangers());
+            }
             let settled = store.with(|store| store.settle(Instant::now()));
             if printer.print(settled).await? == Reader::Gone {
                 return Ok(store.with(|store| store.counts()));
@@ -131,6 +139,17 @@ impl Viewer {
         let (pending, counts) = store.with(|store| (store.drain(), store.counts()));
         printer.print(pending).await?;
         Ok(counts)
+    }
+}
+
+/// Says whose spans are coming, for whoever wonders why nothing is printed, or whom else the ports serve.
+fn tell(services: Vec<String>) {
+    const MOST: usize = 60;
+    let names = services.iter().map(|service| format!("\"{}\"", shorten(&clean(service), MOST)));
+    let names: Vec<String> = names.collect();
+    if !names.is_empty() {
+        let names = enumerate(&names);
+        say(format_args!("receiving spans of {names}; traces without a stall are not printed (--all prints them)"));
     }
 }
 

@@ -39,13 +39,13 @@ class Rank:
 
         self._compile_duration = histogram("jit.compile.duration")
         self._autotune_duration = histogram("jit.autotune.duration")
-        self._compile_count = meter.create_counter("jit.compile.count", "{compile}")
-        self._load_count = meter.create_counter("jit.load.count", "{load}")
+        self._compile_count = meter.create_counter("jit.compiles", "{compile}")
+        self._load_count = meter.create_counter("jit.loads", "{load}")
         self._kernel_time = meter.create_counter("jit.kernel.time", "s")
-        self._requests = meter.create_counter("jit.request.stalled", "{request}")
-        self._dropped = meter.create_counter("jitspan.spans.dropped", "{span}")
+        self._requests = meter.create_counter("jit.stalled_requests", "{request}")
+        self._dropped = meter.create_counter("otel.sdk.exporter.span.exported", "{span}")
         self._requests.add(0)
-        self._dropped.add(0, {"jitspan.reason": "queue_full"})
+        self._dropped.add(0, {"otel.component.name": "jitspan", "error.type": "queue_full"})
         for runtime in runtimes:
             self._load_count.add(0, {"jit.runtime": runtime})
             for cause in ("first_use", "new_specialization", "recompile", "retune"):
@@ -73,7 +73,7 @@ class Rank:
         self._autotune_duration.record(seconds, {"jit.runtime": runtime})
 
     def drops(self, spans: int) -> None:
-        self._dropped.add(spans, {"jitspan.reason": "queue_full"})
+        self._dropped.add(spans, {"otel.component.name": "jitspan", "error.type": "queue_full"})
 
     def stop(self) -> None:
         self._provider.shutdown(timeout_millis=5000)

@@ -25,7 +25,7 @@ def test_deltas_add_up_rank_by_rank(running: Running) -> None:
         lines = get_text(f"http://{HOST}:{collector.prometheus_port}/metrics").splitlines()
         return [float(line.split("} ")[1].split(" ")[0]) for line in lines if line.startswith(f"{name}{{")]
 
-    wait_until(lambda: values("jit_compile_count_total") == [3 * EXPORTS] * 2, 20, "each rank's compiles are added up")
+    wait_until(lambda: values("jit_compiles_total") == [3 * EXPORTS] * 2, 20, "each rank's compiles are added up")
     assert values("jit_compile_duration_seconds_count") == [EXPORTS] * 2
     assert values("jit_compile_duration_seconds_sum") == [0.5 * EXPORTS] * 2
 
@@ -39,7 +39,7 @@ def deltas(rank: int, ended_ns: int) -> ExportMetricsServiceRequest:
     block = message.resource_metrics.add(resource=resource("vllm", f"rank-{rank}")).scope_metrics.add()
     when = {"start_time_unix_nano": ended_ns - SECOND // 2, "time_unix_nano": ended_ns}
     runtime = attributes({"jit.runtime": "triton"})
-    count = block.metrics.add(name="jit.compile.count", unit="{compile}").sum
+    count = block.metrics.add(name="jit.compiles", unit="{compile}").sum
     count.aggregation_temporality, count.is_monotonic = AGGREGATION_TEMPORALITY_DELTA, True
     count.data_points.add(as_int=3, attributes=runtime, **when)
     duration = block.metrics.add(name="jit.compile.duration", unit="s").histogram

@@ -44,10 +44,10 @@ def test_the_demos_stalled_requests_are_found_in_jaeger_and_counted(running: Run
         return get_text(f"http://{HOST}:{collector.prometheus_port}/metrics")
 
     wait_until(
-        lambda: "jit_request_stalled_total{" in page() and "jit_spans_compiles_total{" in page(), 20, "metrics arrive"
+        lambda: "jit_stalled_requests_total{" in page() and "jit_spans_compiles_total{" in page(), 20, "metrics arrive"
     )
-    wait_until(lambda: total(page(), "jit_request_stalled_total") == 2, 20, "two requests are counted as stalled")
-    assert total(page(), "jit_compile_count_total") == 2
+    wait_until(lambda: total(page(), "jit_stalled_requests_total") == 2, 20, "two requests are counted as stalled")
+    assert total(page(), "jit_compiles_total") == 2
     # The generator of the other tests sends what the server sends, by the same names.
     rank = Rank(collector.otlp_grpc, "generated", "rank-0")
     try:

@@ -49,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             cleanup.callback(rank.stop)
         # All series must have been scraped once before the first compile, as they are in a server.
         wait_until(
-            lambda: prometheus.value("count(count by (instance) (jit_request_stalled_total))") == 4,
+            lambda: prometheus.value("count(count by (instance) (jit_stalled_requests_total))") == 4,
             30,
             "four ranks are in Prometheus",
         )
@@ -132,7 +132,7 @@ def test_the_numbers_are_those_of_the_traffic(stack: Stack) -> None:
     count = len(stack.stalled)
     query = stack.prometheus.value
 
-    assert query("sum(jit_request_stalled_total)") == count
+    assert query("sum(jit_stalled_requests_total)") == count
     assert query('sum(traces_span_metrics_events_total{jit_runtime!="",span_name="vllm.execute_model"})') == count
     assert query("sum(jit_spans_compiles_total)") == count
     assert query("sum(jit_spans_compile_time_seconds_total)") == pytest.approx(3.2 * count)
@@ -144,7 +144,7 @@ def test_the_numbers_are_those_of_the_traffic(stack: Stack) -> None:
 
 
 def test_ranks_are_apart(stack: Stack) -> None:
-    per_rank = stack.prometheus.query("sum by (job, instance) (jit_compile_count_total)")
+    per_rank = stack.prometheus.query("sum by (job, instance) (jit_compiles_total)")
 
     assert {(sample["metric"]["job"], sample["metric"]["instance"]) for sample in per_rank} == {
         (engine, f"{engine}-rank-{number}") for engine in ("vllm", "sglang") for number in range(2)

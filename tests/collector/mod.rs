@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod certificates;
+pub mod frames;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

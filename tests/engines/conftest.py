@@ -122,18 +122,36 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
-    def ask(self, *, traceparent: bool = True, path: str = "/v1/completions", **body: Any) -> Answer:
+    def ask(
+        self,
+        *,
+        traceparent: str | None = "traceparent",
+        path: str = "/v1/completions",
+        flags: str = "01",
+        **body: Any,
+    ) -> Answer:
+        """`traceparent`: the header it goes in, or `vllm_xargs`. A streamed answer is read to its end; its body is
+        the first piece."""
         trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+        context = f"00-{trace_id}-{span_id}-{flags}"
         headers = {"Content-Type": "application/json"}
-        if traceparent:
-            headers["traceparent"] = f"00-{trace_id}-{span_id}-01"
-        body = {"model": self.model, "temperature": 0, "max_tokens": 3, "ignore_eos": True} | body
-        if "messages" not in body:
+        if traceparent == "vllm_xargs":
+            body["vllm_xargs"] = {"traceparent": context}
+        elif traceparent:
+            headers[traceparent] = context
+        if path != "/v1/embeddings":
+            body = {"temperature": 0, "max_tokens": 3, "ignore_eos": True} | body
+        body = {"model": self.model} | body
+        if "messages" not in body and "input" not in body:
             body.setdefault("prompt", "w5 w6 w7 w8")
         request = urllib.request.Request(self.base + path, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=REQUEST) as response:
-                return Answer(trace_id, span_id, response.status, json.load(response))
+                if not body.get("stream"):
+                    return Answer(trace_id, span_id, response.status, json.load(response))
+                pieces = [line.removeprefix(b"data: ").strip() for line in response if line.startswith(b"data: ")]
+                assert pieces[-1] == b"[DONE]", pieces[-1]
+                return Answer(trace_id, span_id, response.status, json.loads(pieces[0]))
         except urllib.error.HTTPError as error:
             return Answer(trace_id, span_id, error.code, json.load(error))
 
@@ -148,6 +166,11 @@ class Server:
             return urllib.request.urlopen(f"{self.base}/health", timeout=5).status == 200
         except OSError:
             return False
+
+    @property
+    def compiles(self) -> int:
+        """Late ones, as vLLM's own monitor has logged them; each of them with --jit-monitor-verbose."""
+        return len(re.findall(r"jit_monitor.py.*JIT compilation during inference", self.text()))
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")

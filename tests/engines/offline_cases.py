@@ -28,11 +28,13 @@ class Logged(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.levels: list[str] = []
         logging.getLogger("jitspan").addHandler(self)
         logging.getLogger("jitspan").setLevel(logging.DEBUG)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+        self.levels.append(record.levelname)
 
 
 def row() -> dict[str, Any]:
@@ -41,7 +43,7 @@ def row() -> dict[str, Any]:
     return {"standing": found.standing, "missing": found.missing, "reason": found.reason, "faults": found.faults}
 
 
-def interceptors() -> list[str]:
+def wrappers() -> list[str]:
     """Functions of vLLM that are not its own any more, and finders of ours."""
     found = [type(finder).__name__ for finder in sys.meta_path if type(finder).__module__ == "jitspan"]
     for name, module in list(sys.modules.items()):
@@ -49,7 +51,7 @@ def interceptors() -> list[str]:
             continue
         for owner in [module, *(value for value in vars(module).values() if isinstance(value, type))]:
             if getattr(owner, "__module__", name) == name:
-                found += [key for key, value in vars(owner).items() if type(value).__name__ == "Interceptor"]
+                found += [key for key, value in vars(owner).items() if type(value).__name__ == "Wrapper"]
     return found
 
 
@@ -111,9 +113,9 @@ def requests_of_all_kinds(parents: dict[str, str]) -> dict[str, Any]:
     llm.llm_engine.reset_prefix_cache(reset_running_requests=True)
     answer["preempted"] = finish(llm)
 
-    by_ray(llm)
-    add(llm, "ray", parents["ray"], tokens=1, temperature=0.8, top_k=20)
-    answer["ray"] = finish(llm)
+    if by_ray(llm):
+        add(llm, "ray", parents["ray"], tokens=1, temperature=0.8, top_k=20)
+        answer["ray"] = finish(llm)
 
     add(llm, "last", parents["last"], tokens=1)  # brings the ids of those before it
     finish(llm)
@@ -135,18 +137,22 @@ def for_a_picture(tracing: str) -> None:
     finish(llm)
 
 
-def by_ray(llm: Any) -> None:
-    """From here on each step goes through vLLM's `RayWorkerWrapper.execute_model_ray`, pickled. Ray is not there."""
+def by_ray(llm: Any) -> bool:
+    """From here on each step goes through vLLM's `RayWorkerWrapper.execute_model_ray`, pickled. Ray is not there.
+
+    False: neither is that wrapper. Newer releases have no compiled graph."""
     names = ("ray", "ray.util", "ray.util.placement_group", "ray._private", "ray._private.state")
     sys.modules.update({name: types.ModuleType(name) for name in names})
     sys.modules["ray.util"].placement_group_table = None
     sys.modules["ray.util.placement_group"].PlacementGroup = None
     sys.modules["ray._private.state"].available_resources_per_node = None
     sys.modules.pop("vllm.v1.executor.ray_utils", None)
-    from vllm.v1.executor.ray_utils import RayWorkerWrapper
+    from vllm.v1.executor import ray_utils
 
+    if not hasattr(ray_utils, "RayWorkerWrapper"):
+        return False
     executor = llm.llm_engine.engine_core.engine_core.model_executor
-    wrapper = object.__new__(RayWorkerWrapper)
+    wrapper = object.__new__(ray_utils.RayWorkerWrapper)
     wrapper.__dict__.update(executor.driver_worker.__dict__, compiled_dag_cuda_device_set=True)
     waiting: list[bytes] = []
 
@@ -165,6 +171,7 @@ def by_ray(llm: Any) -> None:
         return done(output) if non_block else output
 
     executor.execute_model, executor.sample_tokens = execute_model, sample_tokens
+    return True
 
 
 def a_platform_that_arms_nothing(parents: dict[str, str]) -> dict[str, Any]:
@@ -184,14 +191,16 @@ def a_platform_that_arms_nothing(parents: dict[str, str]) -> dict[str, Any]:
 
 class Runner:
     compiles = False
+    state: tuple[Any, ...] = (None, None, None)
 
     def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None, dummy_run: bool = False) -> None:
-        del scheduler_output, intermediate_tensors, dummy_run
+        self.state = scheduler_output, intermediate_tensors, dummy_run
         if self.compiles:
             compile_one()
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        del grammar_output
+        scheduler_output, *_ = self.state
+        del grammar_output, scheduler_output
         from vllm.v1.outputs import ModelRunnerOutput
 
         return ModelRunnerOutput(req_ids=["x"], req_id_to_index={"x": 0})
@@ -231,8 +240,8 @@ def step(new: list[str], scheduled: list[str], finished: list[str], headers: dic
     output.scheduled_new_reqs = [NewRequestData(**(absent | {"req_id": name})) for name in new]
     output.num_scheduled_tokens = dict.fromkeys(scheduled, 1)
     output.finished_req_ids = set(finished)
-    if headers:
-        output.jitspan = headers
+    for request in output.scheduled_new_reqs:
+        request.jitspan = (headers or {}).get(request.req_id, {}) | {"finished": finished}
     return pickle.loads(pickle.dumps(output))
 
 
@@ -243,7 +252,7 @@ def switched_off() -> dict[str, Any]:
     worker.compile_or_warm_up_model()
     compile_one()
     return {
-        "interceptors": interceptors(),
+        "wrappers": wrappers(),
         "armed": jitspan.is_active(),
         "stats": jitspan.stats(),
         "said": logged.lines,
@@ -297,12 +306,16 @@ def a_dummy_run(parent: str) -> dict[str, Any]:
     return {"stats": jitspan.stats(), "kept": jitspan._vllm_kept()}
 
 
-def no_warm_up() -> dict[str, Any]:
+def no_warm_up(parent: str) -> dict[str, Any]:
+    """As with --enforce-eager; then a request."""
     logged = Logged()
     load_plugins()
     worker = wrapped(Worker(jit_warmup=False))
     returned = [worker.compile_or_warm_up_model(), worker.compile_or_warm_up_model()]
-    return {"armed": jitspan.is_active(), "returned": returned, "said": logged.lines}
+    worker.model_runner.compiles = True
+    worker.model_runner.execute_model(step(["a"], ["a"], [], {"a": {"traceparent": parent}}))
+    said = list(zip(logged.levels, logged.lines, strict=True))
+    return {"armed": jitspan.is_active(), "returned": returned, "said": said}
 
 
 def ten_thousand_requests(parent: str) -> dict[str, Any]:
@@ -320,9 +333,8 @@ def ten_thousand_requests(parent: str) -> dict[str, Any]:
         if number % 1000 != 999:
             worker.model_runner.sample_tokens(None)
         most = max(most, jitspan._vllm_kept()[0])
-    worker.model_runner.execute_model(step([], ["x"], running))
+    worker.model_runner.execute_model(step(["x"], ["x"], running))
     worker.model_runner.sample_tokens(None)
-    worker.model_runner.execute_model(step([], [], []))
     return {"before": before, "most": most, "kept": jitspan._vllm_kept(), "stats": jitspan.stats()}
 
 
@@ -331,6 +343,10 @@ def without(point: str) -> dict[str, Any]:
     logged = Logged()
     (known,) = (known for known in jitspan._engine_points() if known["point"] == point)
     for name, path in known["places"]:
+        if known["variables"]:
+            method = path.rpartition(".")[2]
+            setattr(Runner, method, lambda _self, _output: types.SimpleNamespace(req_ids=["x"]))
+            break
         if known["reached"] == "object":
             method = path.rpartition(".")[2]
             hide(Worker if method in vars(Worker) else Runner, method)
@@ -342,6 +358,9 @@ def without(point: str) -> dict[str, Any]:
         owner, _, member = path.rpartition(".")
         if member == "__init__":  # each class has one
             owner, member = "", owner
+        if point == "vllm.context":
+            module.NewRequestData.__setstate__ = lambda self, state: vars(self).update(state)
+            continue
         if not owner:
             # A global that is not there is looked for among the built-ins.
             if hasattr(module, member):

@@ -20,15 +20,13 @@ RELEASES = Path(os.environ.get("ENGINE_RELEASES", "build/engines/releases"))
 # Attributes of engine objects that we read, or set, and where each is defined: module, class, names.
 READ = {
     "vllm": [
-        ("vllm.v1.core.sched.output", "SchedulerOutput", "scheduled_new_reqs num_scheduled_tokens finished_req_ids"),
+        ("vllm.v1.core.sched.output", "SchedulerOutput", "num_scheduled_tokens"),
         ("vllm.v1.core.sched.output", "NewRequestData", "req_id"),
-        ("vllm.v1.core.sched.scheduler", "Scheduler", "requests"),
-        ("vllm.v1.request", "Request", "trace_headers"),
-        ("vllm.v1.outputs", "ModelRunnerOutput", "req_ids"),
-        ("vllm.v1.outputs", "AsyncModelRunnerOutput", "get_output"),
+        ("vllm.v1.request", "Request", "request_id trace_headers arrival_time"),
+        ("vllm.v1.worker.gpu.input_batch", "InputBatch", "req_ids num_scheduled_tokens"),
         ("vllm.v1.engine", "EngineCoreRequest", "trace_headers"),
-        ("vllm.v1.engine", "EngineCoreOutput", "request_id finish_reason trace_headers"),
-        ("vllm.v1.engine", "EngineCoreOutputs", "outputs"),
+        ("vllm.v1.engine", "EngineCoreOutput", "trace_headers"),
+        ("vllm.config.parallel", "ParallelConfig", "data_parallel_index world_size tensor_parallel_size"),
         ("vllm.v1.worker.worker_base", "WorkerBase", "rank vllm_config"),
         ("vllm.v1.worker.gpu_worker", "Worker", "model_runner"),
         ("vllm.config.observability", "ObservabilityConfig", "otlp_traces_endpoint"),
@@ -48,10 +46,10 @@ READ = {
 # A release may lack the parameter, but not have another one in its place.
 PARAMETERS = {
     "vllm": [
-        ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner.execute_model", "scheduler_output", 1),
-        ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "scheduler_output", 1),
-        ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "dummy_run", 3),
-        ("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output", "model_runner_output", 2),
+        ("vllm.v1.core.sched.output", "NewRequestData.from_request", "request", 1),
+        ("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "request", 1),
+        ("vllm.v1.core.sched.scheduler", "Scheduler._free_request", "request", 1),
+        ("vllm.v1.engine.async_llm", "AsyncLLM.add_request", "trace_headers", 7),
         ("vllm.v1.engine.input_processor", "InputProcessor.__init__", "vllm_config", 1),
         ("vllm.v1.engine.input_processor", "InputProcessor.assign_request_id", "request", -1),
         ("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing", "engine_core_output", 1),
@@ -69,9 +67,7 @@ PARAMETERS = {
 # Classes on whose objects we put an attribute of our own, which pickles with the rest.
 OPEN = {
     "vllm": [
-        ("vllm.v1.core.sched.output", "SchedulerOutput"),
-        ("vllm.v1.outputs", "ModelRunnerOutput"),
-        ("vllm.v1.outputs", "AsyncModelRunnerOutput"),
+        ("vllm.v1.core.sched.output", "NewRequestData"),
     ],
     "sglang": [],
 }
@@ -86,8 +82,8 @@ NOT_IN = {
 }
 
 
-def releases() -> list[Path]:
-    return sorted(folder for folder in RELEASES.glob("*-*") if folder.is_dir())
+def releases(engine: str = "*") -> list[Path]:
+    return sorted(folder for folder in RELEASES.glob(f"{engine}-*") if folder.is_dir())
 
 
 @cache
@@ -177,9 +173,41 @@ def test_every_parameter_is_where_we_take_it_from(release: Path) -> None:
         names = [argument.arg for argument in node.args.posonlyargs + node.args.args]
         if parameter in names and names.index(parameter) != position % len(names):
             moved.append(f"{name}.{path}: {parameter} in {names}")
-        if parameter not in names and len(names) > abs(position) and parameter != "dummy_run":
+        if parameter not in names and len(names) > abs(position):
             moved.append(f"{name}.{path}: no {parameter} in {names}")
     assert moved == []
+
+
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)
+def test_every_frame_that_we_look_for_has_one_of_its_variables(release: Path) -> None:
+    engine = release.name.partition("-")[0]
+    places = [
+        (name, path, set(point["variables"]))
+        for point in jitspan._engine_points()
+        if point["engine"] == engine and point["variables"]
+        for name, path in point["places"]
+    ]
+    without = []
+    for name, path, variables in places:
+        node = function(release, name, path)
+        assert node, f"{name}.{path}"
+        known = {argument.arg for argument in node.args.args}
+        known |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        if not variables & known:
+            without.append(f"{name}.{path}: none of {variables}")
+    assert without == []
+
+
+@pytest.mark.parametrize("release", releases("vllm"), ids=lambda release: release.name)
+def test_a_request_is_freed_before_its_last_output_is_made(release: Path) -> None:
+    """What it waited for is put among its trace headers when it is freed, and has to be on that output."""
+    node = function(release, "vllm.v1.core.sched.scheduler", "Scheduler.update_from_output")
+    calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+    freed = [call.lineno for call in calls if "_free_request" in ast.unparse(call.func)]
+    made = [key.value.lineno for key in ast.walk(node) if isinstance(key, ast.keyword) and key.arg == "trace_headers"]
+    assert freed
+    assert made
+    assert min(freed) < min(made)
 
 
 @pytest.mark.parametrize("release", releases(), ids=lambda release: release.name)

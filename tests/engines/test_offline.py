@@ -72,7 +72,7 @@ def run(receiver: Receiver, model: Path, triton_cache: Path, tmp_path_factory: p
 @pytest.mark.parametrize("switch", [{"JITSPAN": "0"}, {"OTEL_SDK_DISABLED": "true"}], ids=str)
 def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
     off = run("switched_off", env=switch)
-    assert off["interceptors"] == []
+    assert off["wrappers"] == []
     assert off["armed"] is False
     assert [name for name, count in off["stats"].items() if count] == []
     assert off["said"] == []
@@ -81,7 +81,7 @@ def test_switched_off_it_does_nothing(run: Run, switch: dict[str, str]) -> None:
 def test_switched_on_it_stands_in_vllm(run: Run) -> None:
     """The test above would see it."""
     on = run("switched_off")
-    assert {"ImportWatch", "schedule", "update_from_output", "init_device"} <= set(on["interceptors"])
+    assert {"ImportWatch", "add_request", "_free_request", "init_device"} <= set(on["wrappers"])
     assert on["armed"] is True
 
 
@@ -102,11 +102,21 @@ def test_the_variable_wins_over_vllms_flag(
     assert run("the_flag_says", env=variable | cold, mode=flag) == {"raised": raised}
 
 
-def test_without_vllms_warm_up_it_is_not_armed_and_says_so_once(run: Run) -> None:
-    eager = run("no_warm_up")
-    assert eager["armed"] is False
+def test_without_vllms_warm_up_compiles_are_recorded_as_expected_and_never_an_error(
+    run: Run, receiver: Receiver, tmp_path: Path
+) -> None:
+    trace, traceparent = parent()
+    env = {"TRITON_CACHE_DIR": str(tmp_path), "JITSPAN_MODE": "error"}
+    eager = run("no_warm_up", env=env, parent=traceparent)
+    assert eager["armed"] is True
     assert eager["returned"] == ["warm", "warm"]
-    assert len([line for line in eager["said"] if "enable_jit_warmup=False" in line]) == 1
+    assert [level for level, line in eager["said"] if "--enforce-eager" in line] == ["WARNING"]
+    assert not [line for _, line in eager["said"] if "JIT compilation" in line]
+    spans = receiver.wait_for(trace, lambda spans: bool(named(spans, "vllm.execute_model")))
+    (step,), (compiled,) = named(spans, "vllm.execute_model"), named(spans, "jit.compile")
+    assert step["status"] == "UNSET"
+    assert step["attributes"]["jit.stalled"] is True
+    assert compiled["attributes"]["jit.expected"] is True
 
 
 def test_a_forked_worker_sends_what_its_requests_waited_for(run: Run, receiver: Receiver, tmp_path: Path) -> None:
@@ -122,7 +132,7 @@ def test_a_dummy_run_carries_nobody(run: Run, receiver: Receiver, tmp_path: Path
     ended = run("a_dummy_run", env={"TRITON_CACHE_DIR": str(tmp_path)}, parent=traceparent)
     assert ended["stats"]["events.compile"] == 1
     assert ended["stats"]["requests.stalled"] == 0
-    assert ended["kept"] == [0, 0, 0]
+    assert ended["kept"] == [1, 0]
     assert trace not in receiver.traces
 
 
@@ -148,9 +158,9 @@ def test_without_any_one_place_the_rest_stands_and_status_says_what_is_missing(r
 def test_nothing_is_kept_of_finished_requests(run: Run) -> None:
     _, traceparent = parent()
     ended = run("ten_thousand_requests", parent=traceparent)
-    assert ended["before"] == [0, 0, 0]
+    assert ended["before"] == [0, 0]
     assert ended["most"] == 2
-    assert ended["kept"] == [0, 0, 0]
+    assert ended["kept"] == [0, 0]
     assert not {name: count for name, count in ended["stats"].items() if name.startswith("faults") and count}
 
 
@@ -205,7 +215,7 @@ def test_a_traceparent_that_cannot_be_read_is_counted_and_the_request_is_served(
 def test_an_aborted_request_keeps_its_stall_and_the_next_of_its_id_does_not_get_it(fates: Fates) -> None:
     assert len(fates.steps("aborted")) == 1
     assert not fates.has_trace("again")
-    assert fates.answer["kept"] == [0, 0, 0]
+    assert fates.answer["kept"] == [0, 0]
 
 
 def test_a_request_is_served_that_is_preempted_between_two_steps(fates: Fates) -> None:
@@ -214,6 +224,8 @@ def test_a_request_is_served_that_is_preempted_between_two_steps(fates: Fates) -
 
 
 def test_rays_compiled_graph_which_passes_the_worker_by_has_its_steps_too(fates: Fates) -> None:
+    if "ray" not in fates.answer:
+        pytest.skip("this release of vLLM has no compiled graph")
     assert list(fates.answer["ray"]) == ["ray"]
     assert [step["attributes"]["jit.kernels"] for step in fates.steps("ray")] == ["_topk_topp_kernel"]
 
@@ -222,7 +234,8 @@ def test_with_a_warm_disk_cache_there_are_loads_and_no_compiles(run: Run, fates:
     """The engine above has filled the cache."""
     trace, traceparent = parent()
     tracing = f"http://127.0.0.1:{receiver.grpc_port}"
-    warm = run("one_request", parents={"alone": traceparent}, tracing=tracing)
+    env = {"JITSPAN_LOAD_THRESHOLD": "60", "JITSPAN_MODE": "error", "JITSPAN_ERROR_ON": "load"}
+    warm = run("one_request", env=env, parents={"alone": traceparent}, tracing=tracing)
     spans = receiver.wait_for(
         trace, lambda spans: bool(named(spans, "llm_request")) and len(named(spans, "vllm.execute_model")) == 2
     )
@@ -230,6 +243,10 @@ def test_with_a_warm_disk_cache_there_are_loads_and_no_compiles(run: Run, fates:
     (request,) = named(spans, "llm_request")
     assert request["attributes"]["jit.load.count"] == 3
     assert request["attributes"]["jit.compile.count"] == 0
+    # Each is an event, and none of them took long enough to be a stall, or an error.
+    assert {span["attributes"]["jit.stalled"] for span in spans} == {False}
+    assert warm["stats"]["requests.stalled"] == 0
+    assert request["service"] == "vllm"
     assert warm["tokens"] == fates.answer["alone"]
     assert (warm["stats"]["events.load"], warm["stats"]["events.compile"]) == (3, 0)
 

@@ -55,6 +55,7 @@ def theirs(name: str, span_id: str, parent: str = "", **changed: Any) -> Record:
         "attributes": {},
         "events": [],
         "dropped_events": 0,
+        "dropped_attributes": 0,
         **changed,
     }
 

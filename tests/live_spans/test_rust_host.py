@@ -53,6 +53,9 @@ def test_the_compile_is_on_the_span_of_the_request_that_waited(logfire, receiver
     assert unlucky["attributes"]["jit.stalled"] is True
     [own] = [span for span in receiver.spans if span["scope"] == "jitspan"]
     assert (own["trace_id"], own["parent_span_id"]) == (unlucky["trace_id"], unlucky["span_id"])
+    # Python code has activated jitspan, and the program's exporter sends it.
+    assert own["resource"] == unlucky["resource"]
+    assert own["resource"]["telemetry.sdk.name"] == "opentelemetry"
     attributes = {name: content for name, content in own["attributes"].items() if name != "jit.stalled"}
     assert unlucky["events"] == [
         {"name": "jit.compile", "time_ns": own["start_ns"], "attributes": attributes},

@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 EXAMPLES = TESTS.parents[1] / "examples"
 sys.path[:0] = [str(TESTS), str(EXAMPLES)]
 
+from support.pythons import PYTHONS, Python  # noqa: E402
 from support.receiver import Receiver  # noqa: E402
 
 SCRIPT_TIMEOUT = 90.0  # seconds; a first compile takes some
@@ -83,6 +84,7 @@ class Scripts:
             process.kill()
             stdout, stderr = process.communicate()
             pytest.fail(f"the script ran longer than {timeout} s\n{stdout}\n{stderr}")
+        assert "is held while Python runs" not in stderr, stderr
         return Finished(process.returncode, stdout, stderr)
 
 
@@ -95,3 +97,15 @@ def scripts(tmp_path: Path) -> Scripts:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as running:
         yield running
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
+def python(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> Python:
+    """One of the interpreters at hand; what its scripts record goes to the receiver."""
+    return Python(request.param, tmp_path, receiver.environment(metrics=True))
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
+def silent_python(request: pytest.FixtureRequest, tmp_path: Path) -> Python:
+    """One of the interpreters at hand; nothing is sent."""
+    return Python(request.param, tmp_path, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"})

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.certificates import certificates
 from support.collector import BINARY, Collector
 
 pytestmark = pytest.mark.skipif(not BINARY.exists(), reason="needs the Collector: make backends")
@@ -95,7 +96,7 @@ def test_what_is_exported_is_what_the_collector_has(scripts, collector, protocol
     assert stats["spans.recorded"] == stats["spans.exported"] == len(set(ids(collector))) == len(collector.spans()) > 20
     assert stats["logs.recorded"] == stats["logs.exported"] == len(collector.logs())
     assert {record["eventName"] for record in collector.logs()} == {"jit.compile"}
-    counts = [metric for metric in collector.metrics() if metric["name"] == "jit.compile.count"]
+    counts = [metric for metric in collector.metrics() if metric["name"] == "jit.compiles"]
     totals = [sum(int(point["asInt"]) for point in metric["sum"]["dataPoints"]) for metric in counts]
     assert (totals[0], totals[-1]) == (0, stats["events.compile"])
 
@@ -195,21 +196,6 @@ def test_what_is_packed_the_collector_can_unpack(scripts, collector, protocol, c
     assert (stats["metrics.exports.failed"], stats["export.last_error"]) == (0, None)
     assert stats["spans.exported"] == stats["spans.recorded"] == len(collector.spans()) > 0
     assert stats["logs.exported"] == len(collector.logs()) > 0
-
-
-def certificates(folder) -> None:
-    """An authority, a server's certificate and a client's, by openssl."""
-
-    def run(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    for authority in ("ca", "other"):
-        run(*new, "-keyout", f"{authority}.key", "-out", f"{authority}.pem", "-subj", f"/CN={authority}")
-    for name in ("server", "client"):
-        issue = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1"]
-        constraints = ["-addext", "basicConstraints=CA:FALSE"]
-        run(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *issue, *constraints)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

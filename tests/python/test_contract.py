@@ -303,7 +303,7 @@ def test_a_repeated_compile_is_warned_of_once_and_every_time_when_verbose(script
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("JITSPAN_FLUSH_TIMEOUT", "soon"), ("JITSPAN_EVENTS", "morse"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")],
+    [("JITSPAN_FLUSH_TIMEOUT", "soon"), ("JITSPAN_EVENTS", "morse"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "carrier:pigeon")],
 )
 def test_bad_configuration_stops_activate_naming_variable_and_value(scripts, variable, value):
     finished = scripts.run(

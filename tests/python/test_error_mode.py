@@ -114,15 +114,26 @@ assert jitspan.flush(timeout=10)
 )
 
 
+LOADS = {"JITSPAN_ERROR_ON": "compile,autotune,load"}
+
+
 @pytest.mark.parametrize(
     ("environment", "outcome", "status"),
-    [({}, "went on", "UNSET"), ({"JITSPAN_ERROR_ON": "compile,autotune,load"}, "raised", "ERROR")],
+    [
+        ({}, "went on", "UNSET"),
+        (LOADS | {"JITSPAN_LOAD_THRESHOLD": "0"}, "raised", "ERROR"),
+        (LOADS | {"JITSPAN_LOAD_THRESHOLD": "600"}, "went on", "UNSET"),
+    ],
 )
-def test_a_load_from_disk_raises_only_when_asked(scripts, receiver, environment, outcome, status):
+def test_a_load_from_disk_raises_only_when_asked_and_only_if_it_is_long(
+    scripts, receiver, environment, outcome, status
+):
     finished = scripts.run(LOAD, env=receiver.environment() | environment)
     assert finished.json() == outcome
     [span] = [span for span in receiver.spans if span["name"] == "generate"]
     assert (span["status"], span["events"][0]["name"]) == (status, "jit.load")
+    if environment:
+        assert span["attributes"]["jit.stalled"] is (outcome == "raised")
 
 
 def test_a_kernel_that_cannot_compile_raises_its_own_error_and_is_reported(scripts, receiver):

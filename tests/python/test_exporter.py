@@ -116,6 +116,9 @@ print(json.dumps(jitspan.stats()))
         {"OTEL_EXPORTER_OTLP_HEADERS": f"a={TOKEN}%0d%0a"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": f"htp://user:{TOKEN}@c"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": f"htp://c/?token={TOKEN}"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": f"htp://c/{TOKEN}/v1"},
+        {"OTEL_EXPORTER_OTLP_CLIENT_KEY": f"-----BEGIN PRIVATE KEY-----\n{TOKEN}\n-----END PRIVATE KEY-----"},
+        {"OTEL_EXPORTER_OTLP_CLIENT_KEY": TOKEN},
     ],
 )
 def test_a_refused_setting_does_not_show_a_credential(scripts, variables):
@@ -133,6 +136,19 @@ jitspan.main(["jitspan", "doctor"])
     [name] = variables
     assert f"{name}=<hidden>" in finished.stdout
     assert TOKEN not in finished.stdout + finished.stderr
+
+
+def test_doctor_shows_no_credential_that_is_in_an_address_or_an_attribute(scripts):
+    for flags in ([], ["--json"]):
+        finished = scripts.run(
+            f"import jitspan; jitspan.main(['jitspan', 'doctor', *{flags}])",
+            env={
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:{TOKEN}@127.0.0.1:9/{TOKEN}?key={TOKEN}",
+                "OTEL_RESOURCE_ATTRIBUTES": f"service.name=chat,api.key={TOKEN}",
+            },
+        ).check()
+        assert TOKEN not in finished.stdout + finished.stderr
+        assert "127.0.0.1:9/<hidden>/v1/traces" in finished.stdout
 
 
 @both
@@ -275,7 +291,7 @@ for timeout in (-1, float("nan"), float("inf"), 1e300):
     else:
         raise AssertionError(timeout)
 """,
-        env=receiver.environment() | {"JITSPAN_FLUSH_TIMEOUT": "1e18", "OTEL_EXPORTER_OTLP_TIMEOUT": "0"},
+        env=receiver.environment() | {"JITSPAN_FLUSH_TIMEOUT": "3600", "OTEL_EXPORTER_OTLP_TIMEOUT": "0"},
     ).check()
     assert len(receiver.spans) == 1
 
@@ -323,7 +339,7 @@ print(json.dumps(jitspan.stats()))
 """,
         env=receiver.environment(metrics=True),
     ).json()
-    assert stats["spans.exported"] == stats["spans.recorded"] == 1
+    assert stats["spans.exported"] == stats["spans.recorded"] == 2
     assert len(receiver.spans) == 2
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from support.pythons import finish
 from support.records import outline, parent_id, trace_id, traceparent
 
 # Compiles for request `number`, in a block size of its own, so that it always compiles.
@@ -119,3 +122,35 @@ assert jitspan.flush(timeout=10)
         OTEL_BSP_SCHEDULE_DELAY="200",
     )
     receiver.wait_for(lambda receiver: outline(receiver.spans) == expected(0, 1))
+
+
+def test_a_fork_in_the_middle_of_the_first_event_leaves_a_child_that_can_compile(silent_python):
+    # What is made once for the process was made there, in a thread that the child does not have.
+    source = """
+    import threading
+    jitspan.activate()
+    def storm():
+        for number in range(20):
+            compile_one(f"storm {number}")
+    threading.Thread(target=storm, daemon=True).start()
+    children = []
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            compile_one("in the child")
+            os._exit(0)
+        children.append(child)
+    hung = set(children)
+    end = time.monotonic() + 20
+    while hung and time.monotonic() < end:
+        hung -= {child for child in hung if os.waitpid(child, os.WNOHANG)[0]}
+        time.sleep(0.01)
+    for child in hung:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    print(json.dumps(len(hung)), flush=True)
+    os._exit(0)
+    """
+    for _ in range(int(os.environ.get("JITSPAN_TEST_FIRST_EVENTS", "5"))):
+        code, stdout, stderr = finish(silent_python(source))
+        assert (code, stdout) == (0, "0\n"), stderr

@@ -22,7 +22,7 @@ def state(runtime="cutedsl"):
 
 def hooked():
     from cutlass.base_dsl.dsl import BaseDSL
-    return type(BaseDSL.__dict__["generate_mlir"]).__name__ == "Interceptor"
+    return type(BaseDSL.__dict__["generate_mlir"]).__name__ == "Wrapper"
 
 def finders():
     return [type(finder).__name__ for finder in sys.meta_path].count("ImportWatch")
@@ -105,7 +105,7 @@ second = sys.modules["cutlass.base_dsl.dsl"].BaseDSL
 names = [type(one.__dict__["generate_mlir"]).__name__ for one in (first, second)]
 print(json.dumps([names, first is second]))
 """
-    assert late.run(source) == [["function", "Interceptor"], False]
+    assert late.run(source) == [["function", "Wrapper"], False]
 
 
 def test_threads_that_import_at_once_hook_once(late: Late) -> None:

@@ -1,7 +1,5 @@
-"""Forks, exits and signals, on every CPython that is at hand: nothing hangs, and what was recorded arrives.
-
-`JITSPAN_TEST_PYTHONS` names the interpreters (paths with colons between them); without it, the one that runs the tests.
-The module under test is found through `jitspan.__file__`: an abi3 module, which all of them load.
+"""Forks, exits and signals, on every CPython that is at hand (`support/pythons.py`): nothing hangs, and what was
+recorded arrives.
 """
 
 from __future__ import annotations
@@ -9,81 +7,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
-import jitspan
 import pytest
+from support.pythons import finish
 
 TESTS = Path(__file__).parent
-PYTHONS = os.environ.get("JITSPAN_TEST_PYTHONS", sys.executable).split(":")
 FORKS = int(os.environ.get("JITSPAN_TEST_FORKS", "200"))
 
 # What a shell starts in the background has SIGINT ignored, and then CPython leaves it so.
 INTERRUPT = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.raise_signal(signal.SIGINT)"
-
-PRELUDE = """
-import json, os, signal, sys, time
-from support import fake_triton
-fake_triton.install()
-import jitspan
-kernel = fake_triton.JITFunction("kernel")
-
-def compile_one(name):
-    with jitspan.request():
-        kernel.launch(name)
-
-def in_child(name):
-    # A forked child has it all; one that was spawned has imported this script and nothing more.
-    jitspan.activate()
-    compile_one(name)
-"""
-
-
-@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
-def python(request, tmp_path, receiver):
-    """Runs a script, or a source, in one of the interpreters; what it records goes to the receiver."""
-    module = tmp_path / "module"
-    module.mkdir()
-    # In a wheel with a stub the native module is in a package of its name.
-    native = sys.modules.get("jitspan.jitspan", jitspan)
-    (module / "jitspan.so").symlink_to(Path(native.__file__).resolve())
-
-    def start(source: str | Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        if isinstance(source, str):
-            script = tmp_path / "script.py"
-            script.write_text(PRELUDE + textwrap.dedent(source))
-        else:
-            script = source
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN_"))}
-        environment = {
-            **inherited,
-            **receiver.environment(metrics=True),
-            "PYTHONPATH": f"{module}:{TESTS}",
-            "OTEL_BSP_SCHEDULE_DELAY": "60000",
-            **env,
-        }
-        return subprocess.Popen(
-            [request.param, str(script), *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:
-    try:
-        stdout, stderr = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        pytest.fail(f"hung: {process.communicate()}")
-    return process.returncode, stdout, stderr
 
 
 def names(receiver) -> list[str]:

@@ -42,12 +42,12 @@ print("null")
 """,
         env=receiver.environment(protocol, metrics=True),
     ).json()
-    for name in ("jit.compile.count", "jit.compile.duration", "jit.request.stalled", "jitspan.events.recorded"):
+    for name in ("jit.compiles", "jit.compile.duration", "jit.stalled_requests"):
         assert total(receiver, name)[0] == 0, name
         assert total(receiver, name)[-1] == 3, name
     assert total(receiver, "jit.kernel.time", **{"jit.kernel.name": "rms_norm"})[-1] >= 0.06
     names = {point["name"] for point in receiver.metrics}
-    assert {"jit.autotune.duration", "jitspan.events.dropped", "jitspan.spans.dropped"} <= names
+    assert {"jit.autotune.duration", "jitspan.dropped_events", "otel.sdk.exporter.span.exported"} <= names
     histogram = next(point for point in receiver.metrics if point["name"] == "jit.compile.duration")
     assert histogram["unit"] == "s"
     assert histogram["bounds"][-1] == 600
@@ -130,7 +130,7 @@ print("null")
     ).json()
     counts: dict[str, float] = {}
     for point in receiver.metrics:
-        if point["name"] == "jit.compile.count" and point["value"]:
+        if point["name"] == "jit.compiles" and point["value"]:
             counts[point["resource"]["service.instance.id"]] = point["value"]
     assert sorted(counts.values()) == [1, 1]
 
@@ -141,7 +141,7 @@ def test_console_writes_metrics_as_lines_of_json(scripts):
         env={"OTEL_METRICS_EXPORTER": "console", "OTEL_TRACES_EXPORTER": "none"},
     ).stdout
     lines = [json.loads(line) for line in output.splitlines()]
-    assert {"jit.compile.count", "jit.compile.duration"} <= {line["name"] for line in lines}
+    assert {"jit.compiles", "jit.compile.duration"} <= {line["name"] for line in lines}
 
 
 def test_a_flush_with_all_three_signals_stuck_ends_at_its_deadline(scripts, receiver):

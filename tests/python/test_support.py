@@ -72,6 +72,7 @@ def test_both_protocols_deliver_the_same_plain_values(receiver):
             "attributes": {"jit.compile.count": 1, "jit.stall.time": float},
             "events": [{"name": "jit.compile", "time_ns": "t1", "attributes": {}}],
             "dropped_events": 0,
+            "dropped_attributes": 0,
         }
     ]
 

@@ -90,40 +90,46 @@ LAUNCHER_BUILT = (
 )
 
 
-def test_a_launcher_that_is_built_is_added_to_its_compile(spans):
+def test_a_launcher_that_is_built_is_a_stall_of_its_own_after_its_compile(spans):
     found = spans(LAUNCHER_BUILT)
     if not found:
         pytest.skip("this version builds no launcher")
-    event = only_event(found)
-    assert event["jit.stage.launcher"] >= 0.2
-    assert event["jit.duration"] >= event["jit.stage.launcher"] + event["jit.stage.ptx"]
-    (launcher,) = [span for span in found if span["name"] == "jit.launcher"]
     (served,) = [span for span in found if span["name"] == "served"]
-    assert launcher["parent"] == served["context"]
-    assert launcher["ended"] - launcher["started"] >= 0.2e9
-    assert served["attributes"]["jit.stall.time"] >= event["jit.duration"] - 0.001
+    compile, launcher = served["events"]
+    assert (compile["name"], launcher["name"]) == ("jit.compile", "jit.launcher")
+    (own,) = [span for span in found if span["name"] == "jit.launcher"]
+    assert own["parent"] == served["context"]
+    assert own["ended"] - own["started"] >= 0.2e9
+    compile, launcher = compile["attributes"], launcher["attributes"]
+    assert launcher["jit.kernel.name"] == compile["jit.kernel.name"]
+    assert launcher["jit.duration"] == launcher["jit.stage.launcher"] >= 0.2
+    assert "jit.stage.launcher" not in compile
+    whole, longest = served["attributes"]["jit.stall.time"], served["attributes"]["jit.stall.longest"]
+    assert whole == pytest.approx(compile["jit.duration"] + launcher["jit.duration"], abs=0.001)
+    assert longest == max(compile["jit.duration"], launcher["jit.duration"])
+    assert served["attributes"]["jit.compile.count"] == 1
 
 
-def test_the_histogram_counts_a_compile_once_with_the_launcher_that_came_after_it(spans):
+def test_a_launcher_is_no_compile_and_its_time_is_its_kernels(spans):
     found = spans(
         LAUNCHER_BUILT,
         OTEL_METRICS_EXPORTER="console",
     )
     if not found:
         pytest.skip("this version builds no launcher")
-    whole = only_event(found)["jit.duration"]
-    assert whole > 0.2
+    (served,) = [span for span in found if span["name"] == "served"]
+    compile, launcher = [event["attributes"]["jit.duration"] for event in served["events"]]
     # Of the exports the last one, after the flush.
     last = {metric["name"]: metric["data"] for metric in found if "data" in metric}
     series = [histogram for _, histogram in last["jit.compile.duration"]["Histogram"] if sum(histogram["counts"])]
     [histogram] = series
-    assert (sum(histogram["counts"]), histogram["sum"]) == (1, pytest.approx(whole))
-    assert histogram["range"] == [pytest.approx(whole)] * 2
+    assert (sum(histogram["counts"]), histogram["sum"]) == (1, pytest.approx(compile))
+    assert sum(count for _, count in last["jit.compile.count"]["Count"]) == 1
     [time] = [seconds for _, seconds in last["jit.kernel.time"]["Time"]]
-    assert time == pytest.approx(whole)
+    assert time == pytest.approx(compile + launcher)
 
 
-def test_a_launcher_after_a_span_that_has_left_has_a_span_of_its_own(spans):
+def test_a_launcher_after_a_compile_that_nobody_waited_for_is_in_its_trace(spans):
     found = spans(
         LAUNCHER
         + """
@@ -139,6 +145,27 @@ def test_a_launcher_after_a_span_that_has_left_has_a_span_of_its_own(spans):
     compile, launcher = found
     assert (compile["name"], launcher["name"]) == ("jit.compile", "jit.launcher")
     assert launcher["parent"] == compile["context"]
+    assert launcher["attributes"]["jit.stage.launcher"] >= 0.2
+
+
+def test_a_launcher_is_waited_for_by_the_request_that_launches(spans):
+    found = spans(
+        LAUNCHER
+        + """
+    built_before = False
+    if not has_launcher:
+        sys.exit()
+    jitspan.activate()
+    with jitspan.request(name="compiles"):
+        add.warmup(X, 128, BLOCK=128, grid=(1,))
+    with jitspan.request(name="launches"):
+        add[(1,)](X, 128, BLOCK=128)
+    """
+    )
+    if not found:
+        pytest.skip("this version builds no launcher")
+    served = {span["name"]: [event["name"] for event in span["events"]] for span in found if span["events"]}
+    assert served == {"compiles": ["jit.compile"], "launches": ["jit.launcher"]}
 
 
 def test_a_launcher_that_was_built_before_adds_nothing(spans):

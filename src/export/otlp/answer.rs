@@ -3,39 +3,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 
-/// What became of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Taken, but for this many records.
-    Taken {
-        /// Records the collector took the message without.
-        rejected: usize,
-        /// What it says of them.
-        message: String,
-    },
-    /// Not now. The same message may be sent again.
-    Later {
-        /// How long the collector wants to be left alone.
-        after: Option<Duration>,
-        /// Why.
-        message: String,
-    },
-    /// Never.
-    Refused {
-        /// Why.
-        message: String,
-    },
-    /// Nothing of this signal: the collector has no pipeline for it.
-    Unsupported {
-        /// Why.
-        message: String,
-    },
-}
+use super::status::Code;
+use crate::export::answer::Answer;
 
 impl Answer {
     /// A shorter header value is a tenant or a flag: hiding each "1" would make the message unreadable.
@@ -46,31 +18,25 @@ impl Answer {
         Answer::Taken { rejected: usize::try_from(rejected).unwrap_or(0), message }
     }
 
-    /// What a gRPC status means.
-    pub fn from_grpc(status: &Status) -> Self {
-        let message = format!("{:?}: {}", status.code(), status.message());
-        let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        // Not an answer but the failure of the connection, which tonic shows as Unknown with a source.
-        let local = status.code() == Code::Unknown && std::error::Error::source(status).is_some();
-        match status.code() {
-            Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss => Answer::Later { after, message },
-            Code::ResourceExhausted if after.is_some() => Answer::Later { after, message },
-            Code::Unimplemented => Answer::Unsupported { message },
-            _ if local => Answer::Later { after: None, message: with_causes(status) },
+    /// What a gRPC status means that is not OK; `after` is when the server wants to be asked again.
+    pub fn from_grpc(code: Code, reason: &str, after: Option<Duration>) -> Self {
+        let message = format!("{code}: {reason}");
+        match code {
+            code if Code::RETRIED.contains(&code) => Answer::Later { after, message },
+            Code::RESOURCE_EXHAUSTED if after.is_some() => Answer::Later { after, message },
+            Code::UNIMPLEMENTED => Answer::Unsupported { message },
             _ => Answer::Refused { message },
         }
     }
 
-    /// What an HTTP status other than a success means.
-    pub fn from_http(status: StatusCode, retry_after: Option<&str>, reason: &str) -> Self {
+    /// What an HTTP status means that is no success.
+    pub fn from_http(status: StatusCode, headers: &HeaderMap, reason: &str) -> Self {
         let message = if reason.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {reason}") };
         match status.as_u16() {
-            429 | 502 | 503 | 504 => Answer::Later { after: retry_after.and_then(delay), message },
+            429 | 502 | 503 | 504 => {
+                let after = headers.get(RETRY_AFTER).and_then(|value| delay(value.to_str().ok()?));
+                Answer::Later { after, message }
+            }
             404 => Answer::Unsupported { message },
             _ => Answer::Refused { message },
         }
@@ -125,34 +91,39 @@ mod tests {
 
     #[test]
     fn resource_exhausted_is_retried_only_if_the_collector_says_when() {
-        let bare = Status::resource_exhausted("received message larger than max");
-        assert!(matches!(Answer::from_grpc(&bare), Answer::Refused { .. }));
-        let mut details = tonic_types::ErrorDetails::new();
-        details.set_retry_info(Some(Duration::from_secs(3)));
-        let told = Status::with_error_details(Code::ResourceExhausted, "busy", details);
-        assert!(matches!(Answer::from_grpc(&told), Answer::Later { after: Some(after), .. } if after.as_secs() == 3));
+        let answer = |after| Answer::from_grpc(Code::RESOURCE_EXHAUSTED, "received message larger than max", after);
+        assert!(matches!(answer(None), Answer::Refused { .. }));
+        let after = Some(Duration::from_secs(3));
+        assert!(matches!(answer(after), Answer::Later { after: told, .. } if told == after));
+    }
+
+    #[test]
+    fn only_the_codes_that_otlp_names_are_retried_over_grpc() {
+        let of = |code: usize| Answer::from_grpc(Code::from_bytes(code.to_string().as_bytes()), "", None);
+        let retried: Vec<usize> = (1..20).filter(|code| matches!(of(*code), Answer::Later { .. })).collect();
+        assert_eq!(retried, [1, 4, 10, 11, 14, 15]);
+        assert_eq!(Answer::from_grpc(Code::from_bytes(b"abc"), "", None), of(2));
     }
 
     #[test]
     fn only_the_statuses_that_otlp_names_are_retried_over_http() {
+        let asked = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);
         for status in [429, 502, 503, 504] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(
-                matches!(Answer::from_http(status, Some("2"), ""), Answer::Later { after: Some(_), .. }),
-                "{status}"
-            );
+            assert!(matches!(Answer::from_http(status, &asked, ""), Answer::Later { after: Some(_), .. }), "{status}");
         }
         for status in [301, 307, 400, 401, 405, 413, 415, 500, 501] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(matches!(Answer::from_http(status, None, ""), Answer::Refused { .. }), "{status}");
+            assert!(matches!(Answer::from_http(status, &asked, ""), Answer::Refused { .. }), "{status}");
         }
     }
 
     #[test]
     fn a_signal_without_a_pipeline_is_told_from_a_bad_message() {
-        let none = Status::unimplemented("unknown service opentelemetry.proto.collector.metrics.v1.MetricsService");
-        assert!(matches!(Answer::from_grpc(&none), Answer::Unsupported { .. }));
-        assert!(matches!(Answer::from_http(StatusCode::NOT_FOUND, None, ""), Answer::Unsupported { .. }));
+        let none = Answer::from_grpc(Code::UNIMPLEMENTED, "unknown service", None);
+        assert!(matches!(none, Answer::Unsupported { .. }));
+        let none = Answer::from_http(StatusCode::NOT_FOUND, &HeaderMap::new(), "");
+        assert!(matches!(none, Answer::Unsupported { .. }));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -15,18 +17,14 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Endpoint, Protocol, TlsFiles};
 
-/// An HTTP client for bodies of one type.
-pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+/// An HTTP client.
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A client for this endpoint. Connects when it is first used.
 ///
 /// # Errors
 /// A file for TLS cannot be read.
-pub fn client<B>(endpoint: &Endpoint) -> io::Result<HttpClient<B>>
-where
-    B: hyper::body::Body + Send + 'static + Unpin,
-    B::Data: Send,
-{
+pub fn client(endpoint: &Endpoint) -> io::Result<HttpClient> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

@@ -18,20 +18,19 @@ use crate::model::event::CompileEvent;
 use crate::model::limits::EventLimit;
 use crate::model::log_event::LogEvent;
 use crate::model::span::{Content, Span, SpanEvent, Status};
-use crate::semconv::SCOPE_NAME;
-
-/// The Collector refuses gRPC messages over 4 MiB for good, so we stay below, with room for the envelope.
-pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
+use crate::semconv::{SCHEMA_URL, SCOPE_NAME};
 
 /// OTLP `SpanFlags`: bit 8 says that bit 9 is meant; bit 9 says that the parent is in another process.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
 /// One message for these records. `ExportTraceServiceRequest` and `ExportLogsServiceRequest` differ in their names
-/// alone: `{1: {1: resource, 2: {1: scope, 2: record, 2: record, ...}}}`.
+/// alone: `{1: {1: resource, 2: {1: scope, 2: record, 2: record, ..., 3: schema URL}}}`.
 pub fn message(resource: &[u8], records: &[Vec<u8>]) -> Bytes {
     let scope = scope().encode_to_vec();
-    let of_scope: usize = field_len(1, &scope) + records.iter().map(|record| field_len(2, record)).sum::<usize>();
+    let schema = SCHEMA_URL.as_bytes();
+    let of_records: usize = records.iter().map(|record| field_len(2, record)).sum();
+    let of_scope = field_len(1, &scope) + of_records + field_len(3, schema);
     let of_resource = field_len(1, resource) + header_len(2, of_scope) + of_scope;
     let mut buffer = BytesMut::with_capacity(header_len(1, of_resource) + of_resource);
     put_header(1, of_resource, &mut buffer);
@@ -41,12 +40,8 @@ pub fn message(resource: &[u8], records: &[Vec<u8>]) -> Bytes {
     for record in records {
         put_field(2, record, &mut buffer);
     }
+    put_field(3, schema, &mut buffer);
     buffer.freeze()
-}
-
-/// What a record adds to a message.
-pub fn record_len(record: &[u8]) -> usize {
-    field_len(2, record)
 }
 
 /// Who made the records.

@@ -3,7 +3,6 @@
 //!
 //! Cumulative alone: a Collector that turns deltas into sums keeps the first exemplar for ever.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,20 +12,24 @@ use opentelemetry_proto::tonic::metrics::v1 as proto;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::answer::Answer;
-use super::backoff::Backoff;
 use super::encode;
 use super::transport::Transport;
-use super::{Runtime, spawn};
 use crate::clock::Source;
 use crate::config::{Endpoint, Interval, Signal};
 use crate::export::Flushing;
+use crate::export::answer::Answer;
+use crate::export::backoff::Backoff;
+use crate::export::console;
 use crate::export::resource::SharedResource;
+use crate::export::thread::{Thread, Work};
 use crate::metrics::{BOUNDS, Data, Histogram, Metric, Metrics, Snapshot};
+use crate::model::attribute::Attributes;
 use crate::model::event::UnixNanos;
 use crate::process::concurrency::{SyncSender, sync_channel};
-use crate::process::lock::Mutex;
+use crate::process::output;
+use crate::semconv::SCHEMA_URL;
 use crate::stats::{Counter, Stats};
 
 /// What the exporter needs.
@@ -51,24 +54,24 @@ pub struct Plan {
 /// Sends metrics to a collector.
 pub struct Exporter {
     plan: Plan,
-    thread: Mutex<Thread>,
-}
-
-enum Thread {
-    NotStarted,
-    Running(mpsc::UnboundedSender<Command>),
-    Closed,
+    thread: Thread<Command>,
 }
 
 enum Command {
+    /// Export at intervals, from now on.
+    Start,
+    /// Export once more, and then not until told to.
+    Pause,
+    /// Export, and answer.
     Flush(SyncSender<()>),
+    /// The same, and end.
     Shutdown(SyncSender<()>),
 }
 
 impl Exporter {
     /// Nothing is opened and nothing is started yet.
     pub fn new(plan: Plan) -> Self {
-        Exporter { plan, thread: Mutex::new(Thread::NotStarted) }
+        Exporter { plan, thread: Thread::new() }
     }
 
     /// Sends at once, so that the series are there with 0 before the first compile, and from then on at intervals.
@@ -77,41 +80,30 @@ impl Exporter {
     /// forks its workers before that, and a fork that comes later finds nothing of it in the child but a generation
     /// that has changed.
     pub fn start(&self) {
-        let mut thread = self.thread.lock();
-        if let Thread::NotStarted = *thread {
-            let (sender, commands) = mpsc::unbounded_channel();
-            let timeout = self.plan.interval.timeout;
-            let endpoint = self.plan.endpoint.clone();
-            let worker = Worker {
-                commands,
-                transport: endpoint.map(|endpoint| Transport::new(endpoint, Signal::Metrics, timeout)),
-                plan: self.plan.clone(),
-                backoff: Backoff::up_to(self.plan.interval.every),
-            };
-            *thread = match spawn("jitspan-metrics", move |runtime| worker.run(runtime)) {
-                Ok(()) => Thread::Running(sender),
-                Err(_) => {
-                    self.plan.stats.fault("metrics.thread");
-                    Thread::Closed
-                }
-            };
+        let make = |commands| Some(Worker::new(commands, self.plan.clone()));
+        match self.thread.started("jitspan-metrics", make) {
+            // A thread that has ended has a collector that does not take metrics.
+            Ok(Some(sender)) => drop(sender.send(Command::Start)),
+            Ok(None) => {}
+            Err(_) => drop(self.plan.stats.fault("metrics.thread")),
+        }
+    }
+
+    /// Sends what is known now, and then nothing until [`start`](Self::start). Waits for nothing.
+    pub fn pause(&self) {
+        if let Some(sender) = self.thread.running() {
+            let _ = sender.send(Command::Pause);
         }
     }
 
     /// Sends what is known now.
     pub fn flush(&self) -> Flushing {
-        match &*self.thread.lock() {
-            Thread::Running(sender) => ask(sender, Command::Flush),
-            Thread::NotStarted | Thread::Closed => Flushing::done(),
-        }
+        self.thread.running().map_or_else(Flushing::done, |sender| ask(&sender, Command::Flush))
     }
 
     /// The same, and ends the thread, which is not started again.
     pub fn shutdown(&self) -> Flushing {
-        match std::mem::replace(&mut *self.thread.lock(), Thread::Closed) {
-            Thread::Running(sender) => ask(&sender, Command::Shutdown),
-            Thread::NotStarted | Thread::Closed => Flushing::done(),
-        }
+        self.thread.close().map_or_else(Flushing::done, |sender| ask(&sender, Command::Shutdown))
     }
 }
 
@@ -129,40 +121,111 @@ struct Worker {
     transport: Option<Transport>,
     plan: Plan,
     backoff: Backoff,
+    /// When to export next, unless told to before. None: not at all.
+    next: Option<Instant>,
+    /// Whether the collector has all that is known, for nothing can be added while we are paused.
+    is_told: bool,
+    paused: bool,
+    ending: bool,
+    waiting: Vec<SyncSender<()>>,
+}
+
+impl Work for Worker {
+    async fn work(&mut self) {
+        loop {
+            if !self.wait().await {
+                return;
+            }
+            let goes_on = !self.is_due() || self.export().await;
+            self.answer_waiting();
+            if !goes_on || self.ending {
+                return self.answer_the_rest();
+            }
+        }
+    }
+
+    fn recover(&mut self, panic: &str) {
+        self.plan.stats.fault("metrics.panic");
+        self.plan.stats.note_export_error(&format!("a fault of jitspan's own: {panic}"));
+        self.plan.stats.add(Counter::MetricsFailed, 1);
+        if let Some(transport) = &mut self.transport {
+            transport.reset();
+        }
+        self.answer_waiting();
+        self.again_in(self.plan.interval.every);
+    }
 }
 
 impl Worker {
-    fn run(mut self, runtime: &Runtime) {
-        runtime.block_on(self.work());
+    fn new(commands: mpsc::UnboundedReceiver<Command>, plan: Plan) -> Self {
+        let timeout = plan.interval.timeout;
+        let transport = plan.endpoint.clone().map(|endpoint| Transport::new(endpoint, Signal::Metrics, timeout));
+        Worker {
+            commands,
+            transport,
+            backoff: Backoff::up_to(plan.interval.every),
+            plan,
+            next: None,
+            is_told: false,
+            paused: true,
+            ending: false,
+            waiting: Vec::new(),
+        }
     }
 
-    async fn work(&mut self) {
-        let mut waiting: Option<SyncSender<()>> = None;
-        let mut ending = false;
-        loop {
-            let next = self.export().await;
-            if let Some(done) = waiting.take() {
-                let _ = done.try_send(());
+    /// Until there is something to do. False: nobody is there any more.
+    async fn wait(&mut self) -> bool {
+        let told = match self.next {
+            Some(next) => match tokio::time::timeout_at(next, self.commands.recv()).await {
+                Ok(told) => told,
+                Err(_) => return true,
+            },
+            None => self.commands.recv().await,
+        };
+        let Some(command) = told else { return false };
+        self.take(command);
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command);
+        }
+        true
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Start => (self.paused, self.is_told) = (false, false),
+            Command::Pause => (self.paused, self.is_told) = (true, false),
+            Command::Flush(done) => self.waiting.push(done),
+            Command::Shutdown(done) => {
+                self.waiting.push(done);
+                self.ending = true;
             }
-            let Some(wait) = next.filter(|_| !ending) else { return self.answer_the_rest() };
-            match tokio::time::timeout(wait, self.commands.recv()).await {
-                Err(_) => {}
-                Ok(None) => return,
-                Ok(Some(Command::Flush(done))) => waiting = Some(done),
-                Ok(Some(Command::Shutdown(done))) => (waiting, ending) = (Some(done), true),
-            }
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        !(self.paused && self.is_told)
+    }
+
+    fn answer_waiting(&mut self) {
+        for done in self.waiting.drain(..) {
+            let _ = done.try_send(());
         }
     }
 
     fn answer_the_rest(&mut self) {
         self.commands.close();
-        while let Ok(Command::Flush(done) | Command::Shutdown(done)) = self.commands.try_recv() {
-            let _ = done.try_send(());
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command);
         }
+        self.answer_waiting();
     }
 
-    /// Sends once. Returns when to do it again; None: never.
-    async fn export(&mut self) -> Option<Duration> {
+    fn again_in(&mut self, wait: Duration) {
+        self.next = (!self.paused).then(|| Instant::now() + wait);
+    }
+
+    /// Sends once, and says when to do it again. False: never.
+    async fn export(&mut self) -> bool {
         let stats = &self.plan.stats;
         let snapshot = self.plan.metrics.snapshot(stats);
         let every = self.plan.interval.every;
@@ -171,52 +234,50 @@ impl Worker {
         }
         let Some(transport) = &mut self.transport else {
             self.plan.metrics.forget_exemplars();
-            return Some(every);
+            self.is_told = true;
+            self.again_in(every);
+            return self.plan.console;
         };
         let message = encode_snapshot(&snapshot, &self.plan.resource.encoded(), self.plan.source.now());
-        match transport.send(&message).await {
-            Answer::Taken { message, .. } => {
-                if !message.is_empty() {
-                    stats.note_export_error(&message);
-                }
-                stats.add(Counter::MetricsExported, 1);
+        let answer = transport.send(&message).await;
+        let (counter, wait) = match &answer {
+            Answer::Taken { .. } => {
                 self.plan.metrics.forget_exemplars();
                 self.backoff = Backoff::up_to(every);
-                Some(every)
+                (Counter::MetricsExported, every)
             }
-            Answer::Later { after, message } => {
-                stats.note_export_error(&message);
-                stats.add(Counter::MetricsFailed, 1);
-                Some(self.backoff.next(after).min(every))
-            }
-            Answer::Refused { message } => {
-                stats.note_export_error(&message);
-                stats.add(Counter::MetricsFailed, 1);
-                Some(every)
-            }
+            Answer::Later { after, .. } => (Counter::MetricsFailed, self.backoff.next(*after).min(every)),
+            Answer::Refused { .. } => (Counter::MetricsFailed, every),
             // A collector without a pipeline for metrics says so once, and is asked once.
-            Answer::Unsupported { message } => {
-                stats.note_export_error(&message);
-                stats.add(Counter::MetricsFailed, 1);
+            Answer::Unsupported { .. } => {
                 self.transport = None;
-                self.plan.console.then_some(every)
+                (Counter::MetricsFailed, every)
             }
+        };
+        self.is_told = matches!(answer, Answer::Taken { .. });
+        let (Answer::Taken { message, .. }
+        | Answer::Later { message, .. }
+        | Answer::Refused { message }
+        | Answer::Unsupported { message }) = answer;
+        if !message.is_empty() || !self.is_told {
+            stats.note_export_error(&message);
         }
+        stats.add(counter, 1);
+        self.again_in(wait);
+        self.transport.is_some() || self.plan.console
     }
 }
 
 fn write(snapshot: &Snapshot) {
-    let mut output = std::io::stdout().lock();
     for metric in &snapshot.metrics {
-        if let Ok(line) = serde_json::to_string(metric) {
-            let _ = writeln!(output, "{line}");
-        }
+        let _ = console::line(metric).and_then(|line| output::write(&line));
     }
 }
 
 fn encode_snapshot(snapshot: &Snapshot, resource: &[u8], now: UnixNanos) -> Bytes {
     let metrics = snapshot.metrics.iter().map(|metric| encode_metric(metric, snapshot.started, now)).collect();
-    let scope_metrics = proto::ScopeMetrics { scope: Some(encode::scope()), metrics, schema_url: String::new() };
+    let scope_metrics =
+        proto::ScopeMetrics { scope: Some(encode::scope()), metrics, schema_url: SCHEMA_URL.to_owned() };
     let resource_metrics = proto::ResourceMetrics {
         // It was encoded by us.
         resource: Resource::decode(resource).ok(),
@@ -228,26 +289,31 @@ fn encode_snapshot(snapshot: &Snapshot, resource: &[u8], now: UnixNanos) -> Byte
 
 fn encode_metric(metric: &Metric, started: UnixNanos, now: UnixNanos) -> proto::Metric {
     let temporality = proto::AggregationTemporality::Cumulative as i32;
-    let number = |attributes, value| proto::NumberDataPoint {
+    let number = |attributes: &Attributes, value| proto::NumberDataPoint {
         attributes: encode::attributes(attributes),
         start_time_unix_nano: started,
         time_unix_nano: now,
         value: Some(value),
         ..Default::default()
     };
-    let sum = |data_points| {
-        let sum = proto::Sum { data_points, aggregation_temporality: temporality, is_monotonic: true };
+    let sum = |is_monotonic, data_points| {
+        let sum = proto::Sum { data_points, aggregation_temporality: temporality, is_monotonic };
         proto::metric::Data::Sum(sum)
     };
+    let whole = |series: &[(Attributes, u64)]| {
+        let value = |count: &u64| proto::number_data_point::Value::AsInt(i64::try_from(*count).unwrap_or(i64::MAX));
+        series.iter().map(|(attributes, count)| number(attributes, value(count))).collect()
+    };
     let data = match &metric.data {
-        Data::Count(series) => sum(series
-            .iter()
-            .map(|(attributes, count)| number(attributes, proto::number_data_point::Value::AsInt(*count as i64)))
-            .collect()),
-        Data::Time(series) => sum(series
-            .iter()
-            .map(|(attributes, seconds)| number(attributes, proto::number_data_point::Value::AsDouble(*seconds)))
-            .collect()),
+        Data::Count(series) => sum(true, whole(series)),
+        Data::UpDown(series) => sum(false, whole(series)),
+        Data::Time(series) => sum(
+            true,
+            series
+                .iter()
+                .map(|(attributes, seconds)| number(attributes, proto::number_data_point::Value::AsDouble(*seconds)))
+                .collect(),
+        ),
         Data::Histogram(series) => proto::metric::Data::Histogram(proto::Histogram {
             data_points: series
                 .iter()

@@ -1,59 +1,73 @@
-//! To a collector, over OTLP: spans and log-based events through a [`pipe::Pipe`] each, metrics at intervals.
+//! To a collector, over OTLP: spans and log-based events through a [`Pipe`] each, metrics at intervals.
 
 mod answer;
-mod backoff;
-mod codec;
+#[cfg(not(jitspan_loom))]
 pub(crate) mod connection;
 pub mod encode;
-pub mod metrics;
-#[cfg(jitspan_loom)]
-mod model;
-mod pipe;
 #[cfg(not(jitspan_loom))]
+mod grpc;
+pub mod metrics;
+#[cfg(not(jitspan_loom))]
+mod packing;
+mod status;
+#[cfg_attr(jitspan_loom, path = "transport_model.rs")]
 mod transport;
 mod wire;
-mod worker;
 
 use std::sync::Arc;
 
-#[cfg(not(jitspan_loom))]
-use tokio::runtime::Runtime;
+use bytes::Bytes;
 
+use super::answer::Answer;
+use super::pipe::{Outlet, Pipe, Plan};
 use super::{Flushing, Sink};
 use crate::config::{Batch, Endpoint, Signal};
 use crate::export::resource::SharedResource;
 use crate::model::log_event::LogEvent;
 use crate::model::span::Span;
 use crate::stats::{Ledger, Stats};
-#[cfg(jitspan_loom)]
-use model::{Runtime, spawn, transport};
-use pipe::{Pipe, Plan};
-
-/// Starts a thread of ours, with a runtime for one thread.
-///
-/// The runtime is made here, not there: the first one in a process sets up what tokio keeps for all of them, behind a
-/// lock. A fork in that moment would leave the lock to a thread that the child does not have; the thread that forks is
-/// this one, or waits for the interpreter that this one holds.
-#[cfg(not(jitspan_loom))]
-fn spawn(name: &str, body: impl FnOnce(&Runtime) + Send + 'static) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    crate::process::spawn(name, move || body(&runtime))
-}
+use transport::Transport;
 
 /// Sends spans, or log-based events, to a collector.
-pub struct OtlpSink(Pipe);
+pub struct OtlpSink(Pipe<Collector>);
+
+/// The collector at the end of a pipe.
+struct Collector {
+    transport: Transport,
+    /// Who we are.
+    resource: Arc<SharedResource>,
+}
+
+impl Outlet for Collector {
+    fn message(&self, records: &[Vec<u8>]) -> Bytes {
+        encode::message(&self.resource.encoded(), records)
+    }
+
+    async fn send(&mut self, message: &Bytes) -> Answer {
+        self.transport.send(message).await
+    }
+
+    fn reset(&mut self) {
+        self.transport.reset();
+    }
+}
 
 impl OtlpSink {
     /// A sink for spans. Nothing is opened and nothing is started yet.
     pub fn spans(endpoint: Endpoint, batch: Batch, resource: Arc<SharedResource>, stats: Arc<Stats>) -> Self {
-        let (signal, ledger) = (Signal::Traces, &Ledger::SPANS);
-        OtlpSink(Pipe::new(Plan { endpoint, signal, batch, resource, stats, ledger }))
+        Self::of(Signal::Traces, endpoint, resource, Plan { batch, stats, ledger: &Ledger::SPANS })
     }
 
     /// A sink for log-based events.
     pub fn logs(endpoint: Endpoint, batch: Batch, resource: Arc<SharedResource>, stats: Arc<Stats>) -> Self {
-        let (signal, ledger) = (Signal::Logs, &Ledger::LOGS);
-        OtlpSink(Pipe::new(Plan { endpoint, signal, batch, resource, stats, ledger }))
+        Self::of(Signal::Logs, endpoint, resource, Plan { batch, stats, ledger: &Ledger::LOGS })
+    }
+
+    fn of(signal: Signal, endpoint: Endpoint, resource: Arc<SharedResource>, plan: Plan) -> Self {
+        // The specification's time for one export bounds one attempt. It does not bound all attempts: its default of
+        // 30 s would lose what a restart of the collector makes wait.
+        let transport = Transport::new(endpoint, signal, plan.batch.timeout);
+        OtlpSink(Pipe::new(Collector { transport, resource }, plan))
     }
 }
 

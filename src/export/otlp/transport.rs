@@ -3,24 +3,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression as Level;
-use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::uri::PathAndQuery;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
-use tonic::codec::CompressionEncoding;
-use tonic::metadata::MetadataMap;
 
-use super::answer::{Answer, with_causes};
-use super::codec::Encoded;
+use super::answer::with_causes;
 use super::connection::{HttpClient, client};
-use crate::config::{Compression, Endpoint, Protocol, Signal};
+use super::grpc;
+use super::packing::pack;
+use super::status::Status;
+use crate::config::{Endpoint, Protocol, Signal};
+use crate::export::answer::Answer;
 
 /// The answer of a collector is small; whatever answers more is no collector.
-const ANSWER_BYTES: usize = 64 * 1024;
+pub const ANSWER_BYTES: usize = 64 * 1024;
 
 const AGENT: &str = concat!("jitspan/", env!("CARGO_PKG_VERSION"));
 
@@ -30,12 +28,7 @@ pub struct Transport {
     signal: Signal,
     /// Longest time of one attempt.
     timeout: Duration,
-    client: Option<Wire>,
-}
-
-enum Wire {
-    Grpc(HttpClient<tonic::body::Body>),
-    Http(HttpClient<Full<Bytes>>),
+    client: Option<HttpClient>,
 }
 
 impl Transport {
@@ -45,10 +38,16 @@ impl Transport {
         Transport { endpoint, signal, timeout, client: None }
     }
 
+    /// Forgets the connection.
+    pub fn reset(&mut self) {
+        self.client = None;
+    }
+
     /// Sends an encoded message. Takes no longer than the time-out.
     pub async fn send(&mut self, message: &Bytes) -> Answer {
         let timeout = self.timeout;
-        let answer = match tokio::time::timeout(timeout, self.attempt(message)).await {
+        let client = self.client.take();
+        let answer = match tokio::time::timeout(timeout, self.attempt(client, message)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Later { after: None, message: format!("no answer within {timeout:?}") },
         };
@@ -59,109 +58,79 @@ impl Transport {
         answer.without(&self.endpoint.headers)
     }
 
-    async fn attempt(&mut self, message: &Bytes) -> Answer {
-        let wire = match self.client.take() {
-            Some(wire) => Ok(wire),
-            None => match self.endpoint.protocol {
-                Protocol::Grpc => client(&self.endpoint).map(Wire::Grpc),
-                Protocol::HttpProtobuf => client(&self.endpoint).map(Wire::Http),
-            },
+    /// What is no answer of the server, but the failure of the connection or of a file, may be well in a moment: the
+    /// certificates that are being replaced, the collector that restarts.
+    async fn attempt(&mut self, client: Option<HttpClient>, message: &Bytes) -> Answer {
+        let connected = client.map_or_else(|| self::client(&self.endpoint), Ok);
+        let client = match connected {
+            Ok(client) => client,
+            Err(error) => return Answer::Later { after: None, message: error.to_string() },
         };
-        match wire {
-            // Certificates that are being replaced may be back in a moment.
-            Err(error) => Answer::Later { after: None, message: error.to_string() },
-            Ok(Wire::Grpc(client)) => {
-                let answer = self.grpc(client.clone(), message).await;
-                self.client = Some(Wire::Grpc(client));
-                answer
-            }
-            Ok(Wire::Http(client)) => {
-                let answer = self.http(&client, message).await;
-                self.client = Some(Wire::Http(client));
-                answer
-            }
-        }
-    }
-
-    /// The user's headers in addition to these; each name once, the last one counts.
-    fn headers(&self, mut to: HeaderMap) -> HeaderMap {
-        to.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        for (name, value) in &self.endpoint.headers {
-            to.insert(name, value.clone());
-        }
-        to
-    }
-
-    async fn grpc(&self, client: HttpClient<tonic::body::Body>, message: &Bytes) -> Answer {
-        let mut grpc =
-            tonic::client::Grpc::with_origin(client, self.endpoint.uri.clone()).max_decoding_message_size(ANSWER_BYTES);
-        let packed = self.endpoint.compression.map(|compression| match compression {
-            Compression::Gzip => CompressionEncoding::Gzip,
-            Compression::Zstd => CompressionEncoding::Zstd,
-        });
-        if let Some(packed) = packed {
-            // The Collector packs its answer as the message was, asked or not.
-            grpc = grpc.send_compressed(packed).accept_compressed(packed);
-        }
-        let mut request = tonic::Request::new(message.clone());
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers(HeaderMap::new()));
-        if let Err(error) = grpc.ready().await {
-            return Answer::Later { after: None, message: with_causes(&error) };
-        }
-        let path = PathAndQuery::from_static(self.signal.grpc_path());
-        match grpc.unary(request, path, Encoded).await {
-            Ok(answer) => taken(answer.into_inner()),
-            Err(status) => Answer::from_grpc(&status),
-        }
-    }
-
-    async fn http(&self, client: &HttpClient<Full<Bytes>>, message: &Bytes) -> Answer {
         let request = match self.request(message) {
             Ok(request) => request,
             Err(error) => return Answer::Refused { message: error.to_string() },
         };
-        let response = match client.request(request).await {
-            Ok(response) => response,
-            Err(error) => return Answer::Later { after: None, message: with_causes(&error) },
+        let answer = match client.request(request).await {
+            Err(error) => Answer::Later { after: None, message: with_causes(&error) },
+            Ok(response) => match self.endpoint.protocol {
+                Protocol::Grpc => grpc::answer(response).await,
+                Protocol::HttpProtobuf => http_answer(response).await,
+            },
         };
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // The body is read even where it says nothing to us: only then can the connection be used again.
-        let body = body(response).await;
-        if !status.is_success() {
-            return Answer::from_http(status, retry_after.as_deref(), &reason(body.unwrap_or_default()));
-        }
-        // What cannot be read was taken all the same: sending it again would double it.
-        taken(body.unwrap_or_default())
+        self.client = Some(client);
+        answer
     }
 
     fn request(&self, message: &Bytes) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
-        let mut request = Request::post(self.endpoint.uri.clone()).header(CONTENT_TYPE, "application/x-protobuf");
-        if let Some(headers) = request.headers_mut() {
-            *headers = self.headers(std::mem::take(headers));
+        let Endpoint { uri, compression, .. } = &self.endpoint;
+        match self.endpoint.protocol {
+            Protocol::Grpc => grpc::request(uri, self.signal.grpc_path(), self.headers(), *compression, message),
+            Protocol::HttpProtobuf => self.post(message),
         }
-        let mut bytes = message.clone();
-        if self.endpoint.compression == Some(Compression::Gzip) {
-            let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
-            std::io::Write::write_all(&mut encoder, &bytes)?;
-            bytes = encoder.finish()?.into();
-            request = request.header(CONTENT_ENCODING, "gzip");
+    }
+
+    fn post(&self, message: &Bytes) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
+        let mut request = Request::post(self.endpoint.uri.clone());
+        let mut body = message.clone();
+        if let Some(to) = request.headers_mut() {
+            *to = self.headers();
+            to.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+            if let Some(compression) = self.endpoint.compression {
+                to.insert(CONTENT_ENCODING, HeaderValue::from_static(compression.word()));
+                body = pack(compression, message)?;
+            }
         }
-        Ok(request.body(Full::new(bytes))?)
+        Ok(request.body(Full::new(body))?)
+    }
+
+    /// Who we are, and the user's headers; each name once, the last one counts.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(AGENT))]);
+        for (name, value) in &self.endpoint.headers {
+            headers.insert(name, value.clone());
+        }
+        headers
     }
 }
 
-async fn body(response: Response<hyper::body::Incoming>) -> Option<Bytes> {
-    Limited::new(response.into_body(), ANSWER_BYTES).collect().await.ok().map(|body| body.to_bytes())
+async fn http_answer(response: Response<hyper::body::Incoming>) -> Answer {
+    let (head, body) = response.into_parts();
+    // The body is read even where it says nothing to us: only then can the connection be used again.
+    let body = Limited::new(body, ANSWER_BYTES).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if !head.status.is_success() {
+        return Answer::from_http(head.status, &head.headers, &reason(body));
+    }
+    // What cannot be read was taken all the same: sending it again would double it.
+    taken(body)
 }
 
-/// A refusal is a `google.rpc.Status` with a text (2). What is none, a proxy's page, says nothing.
+/// A refusal is a `google.rpc.Status` with a text. What is none, a proxy's page, says nothing.
 fn reason(refusal: Bytes) -> String {
-    tonic_types::pb::Status::decode(refusal).map(|status| status.message).unwrap_or_default()
+    Status::decode(refusal).map(|status| status.message).unwrap_or_default()
 }
 
 /// The three signals' answers are one message on the wire: `partial_success` (1) of a count (1) and a text (2).
-fn taken(answer: Bytes) -> Answer {
+pub fn taken(answer: Bytes) -> Answer {
     let partial = ExportTraceServiceResponse::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
     Answer::taken(partial.rejected_spans, partial.error_message)
 }

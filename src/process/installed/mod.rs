@@ -1,31 +1,56 @@
 //! The process's one monitor. Made by [`install`], made again in a forked child, never freed: hooks that outlive a
 //! `deactivate` may still look at it, and a child must not touch what its parent's threads held.
+//!
+//! One that was made before with the same configuration is taken again, with all that waits in it; and all of a process
+//! count in one place. So nothing is lost between two activations, nothing grows with their number, and none waits for
+//! a collector.
+
+#[cfg(feature = "sdk")]
+pub(crate) mod through;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Source, System};
-use crate::config::{Config, Events};
+use crate::config::{Batch, Config, Endpoint, Events, Protocol};
+use crate::export::Sink;
 use crate::export::console::ConsoleSink;
+use crate::export::deadline;
 use crate::export::otlp::{OtlpSink, metrics};
 use crate::export::resource::{Foreign, SharedResource};
 use crate::export::sinks::Sinks;
-use crate::metrics::Metrics;
-use crate::model::attribute::Value;
+use crate::metrics::{Exporters, Metrics};
+use crate::model::attribute::{Attributes, Value};
 use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
-use crate::process::concurrency::{AtomicPtr, Ordering, shared};
+use crate::process::concurrency::{AtomicBool, AtomicPtr, Ordering, shared};
 use crate::semconv::resource::SERVICE_INSTANCE_ID;
+use crate::semconv::{SCOPE_NAME, metric};
 use crate::stats::Stats;
 
+/// A monitor, and what it was made from.
 struct Process {
     generation: u64,
     monitor: Monitor,
-    /// Made by [`prepare`]: another one will take its place when warm-up is over.
+    /// Made by [`prepare`]: another one takes its place when warm-up is over.
     prepared: bool,
-    resource: Arc<SharedResource>,
+    /// It takes nothing more.
+    ended: AtomicBool,
     runtimes: Vec<&'static str>,
+    common: Common,
+    resource: Arc<SharedResource>,
+    /// The one that was made before it in this process.
+    before: Option<&'static Process>,
+}
+
+/// What all monitors of a process have in common.
+#[derive(Clone)]
+struct Common {
+    stats: Arc<Stats>,
+    metrics: Arc<Metrics>,
+    /// `service.instance.id`, unless somebody else says another one.
+    instance: Arc<str>,
 }
 
 /// What an SDK or a language runtime in this process says of it, and in which process it said so.
@@ -37,69 +62,105 @@ struct Known {
 }
 
 shared!(CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut()));
+// The one that was made last: from it on all of this process can be found.
+shared!(NEWEST: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut()));
 shared!(KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut()));
 
-/// Makes a monitor from `config` the process's own, armed. One that was there is flushed and ended; what one from
-/// [`prepare`] has counted goes on being counted.
+/// Makes a monitor with `config` the process's own, armed. What waits in one that was there is still sent, and what it
+/// has counted goes on being counted.
 pub fn install(config: Config) -> &'static Monitor {
     install_for(config, &[])
 }
 
 /// The same; the metrics of these runtimes begin at 0.
 pub fn install_for(config: Config, runtimes: &[&'static str]) -> &'static Monitor {
-    let stats = prepared().map(|process| process.monitor.share_stats()).unwrap_or_default();
-    let made: &'static Process = Box::leak(make(Arc::new(config), true, runtimes.to_vec(), stats));
-    let before = leaked(CURRENT.swap(std::ptr::from_ref(made).cast_mut(), Ordering::AcqRel));
-    if let Some(before) = before.filter(|before| before.generation == process::generation()) {
-        before.monitor.shutdown(before.monitor.config().flush_timeout);
+    let process = find_or_make(&Arc::new(config), Made { armed: true, prepared: false, runtimes });
+    process.monitor.arm(true);
+    let before = leaked(CURRENT.swap(pointer(process), Ordering::AcqRel));
+    let replaced = |before: &&Process| before.is_of_this_process() && !std::ptr::eq(*before, process);
+    if let Some(before) = before.filter(replaced) {
+        before.monitor.disarm();
     }
-    made.monitor.send_metrics(runtimes);
-    &made.monitor
+    process.monitor.send_metrics(runtimes);
+    &process.monitor
 }
 
 /// Makes a monitor that is not armed yet: compiles are only counted, as warm-up. Whoever arms installs another one, with
 /// the mode that is known by then. Does nothing where one was installed.
 pub fn prepare(config: Config) {
-    let before = prepared();
-    if before.is_none() && monitor().is_some() {
-        return;
+    let config = Arc::new(config);
+    loop {
+        let before = CURRENT.load(Ordering::Acquire);
+        if leaked(before).is_some_and(|before| !before.prepared) {
+            return;
+        }
+        let made = find_or_make(&config, Made { armed: false, prepared: true, runtimes: &[] });
+        // Another thread may have installed one meanwhile.
+        if CURRENT.compare_exchange(before, pointer(made), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
+        }
     }
-    let stats = before.map(|process| process.monitor.share_stats()).unwrap_or_default();
-    let mut made = make(Arc::new(config), false, Vec::new(), stats);
-    made.prepared = true;
-    CURRENT.store(Box::into_raw(made), Ordering::Release);
-}
-
-fn prepared() -> Option<&'static Process> {
-    current().filter(|process| process.prepared && process.generation == process::generation())
 }
 
 /// The process's monitor, if one was installed, in this process or before a fork.
 pub fn monitor() -> Option<&'static Monitor> {
     let process = current()?;
-    if process.generation == process::generation() {
+    if process.is_of_this_process() {
         return Some(&process.monitor);
     }
     let armed = process.monitor.is_armed();
-    let mut made = make(Arc::clone(process.monitor.config()), armed, process.runtimes.clone(), Arc::default());
-    made.prepared = process.prepared;
-    let made: &'static Process = Box::leak(made);
-    let (before, after) = (std::ptr::from_ref(process).cast_mut(), std::ptr::from_ref(made).cast_mut());
-    match CURRENT.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
+    let made = Made { armed, prepared: process.prepared, runtimes: &process.runtimes };
+    let made = find_or_make(process.monitor.config(), made);
+    match CURRENT.compare_exchange(pointer(process), pointer(made), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
             if armed {
                 made.monitor.send_metrics(&made.runtimes);
             }
             Some(&made.monitor)
         }
-        // Another thread of the child was faster. Ours has started nothing; that it is leaked is a few hundred bytes.
+        // Another thread of the child was faster.
         Err(_) => current().map(|process| &process.monitor),
     }
+}
+
+/// Spans and log-based events that wait in this process.
+#[cfg(feature = "python")]
+pub fn queued() -> (usize, usize) {
+    of_this_process()
+        .fold((0, 0), |(spans, logs), process| (spans + process.monitor.queued(), logs + process.monitor.queued_logs()))
+}
+
+/// Ends what has begun in this process: see [`Monitor::shutdown`]. A child that has used nothing of us has nothing.
+#[cfg(feature = "python")]
+pub fn shutdown() {
+    let Some(current) = of_this_process().next() else { return };
+    let deadline = deadline(current.monitor.config().flush_timeout);
+    let begin = |process: &'static Process| {
+        process.ended.store(true, Ordering::Release);
+        (process, process.monitor.begin_shutdown())
+    };
+    // All have begun before any is waited for.
+    for (process, begun) in of_this_process().map(begin).collect::<Vec<_>>() {
+        process.monitor.end_shutdown(begun, deadline);
+    }
+}
+
+impl Process {
+    fn is_of_this_process(&self) -> bool {
+        self.generation == process::generation()
+    }
+}
+
+fn of_this_process() -> impl Iterator<Item = &'static Process> {
+    let newest = leaked(NEWEST.load(Ordering::Acquire));
+    std::iter::successors(newest, |process| process.before).filter(|process| process.is_of_this_process())
 }
 
 /// Tells what else is known of this process: the attributes of another SDK's resource, or of a language runtime. From
 /// here on they are on everything that is sent; what the user said in variables wins over them.
 pub fn set_resource(foreign: Vec<(String, Value)>) {
+    #[cfg(feature = "sdk")]
+    let foreign = through::with_programs_own(foreign);
     let generation = process::generation();
     let before = leaked(KNOWN.load(Ordering::Acquire));
     let parents = before.and_then(|before| before.parents_in(generation));
@@ -107,9 +168,7 @@ pub fn set_resource(foreign: Vec<(String, Value)>) {
     if before.is_some_and(|before| before.generation == generation && before.foreign == foreign) {
         return;
     }
-    if let Some(process) = current() {
-        process.resource.adopt(&foreign);
-    }
+    of_this_process().for_each(|process| process.resource.adopt(&foreign));
     KNOWN.store(Box::into_raw(Box::new(Known { generation, foreign, parents })), Ordering::Release);
 }
 
@@ -136,7 +195,13 @@ pub fn record(event: CompileEvent) -> Result<(), UnexpectedCompile> {
 
 /// Waits until what was recorded so far has been sent. False: not within `timeout`.
 pub fn flush(timeout: Duration) -> bool {
-    monitor().is_none_or(|monitor| monitor.flush(timeout))
+    let Some(monitor) = monitor() else { return true };
+    let deadline = deadline(timeout);
+    // All have begun before any is waited for.
+    let others = of_this_process().filter(|process| !std::ptr::eq(&process.monitor, monitor));
+    let others: Vec<_> = others.flat_map(|process| process.monitor.begin_flush()).collect();
+    let flushed = monitor.flush(timeout);
+    others.into_iter().filter(|flushing| !flushing.wait(deadline)).count() == 0 && flushed
 }
 
 fn current() -> Option<&'static Process> {
@@ -149,37 +214,79 @@ fn leaked<T>(pointer: *mut T) -> Option<&'static T> {
     unsafe { pointer.as_ref() }
 }
 
-fn make(config: Arc<Config>, armed: bool, runtimes: Vec<&'static str>, stats: Arc<Stats>) -> Box<Process> {
-    let generation = process::generation();
-    let known = leaked(KNOWN.load(Ordering::Acquire));
-    let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
-    let foreign = foreign.unwrap_or_default();
-    let resource = Arc::new(SharedResource::new(config.resource.clone(), &foreign));
-    let sinks = sinks(&config, &resource, &stats);
-    let monitor = Monitor::new(config, Arc::new(System), sinks, stats);
-    monitor.arm(armed);
-    Box::new(Process { generation, monitor, prepared: false, resource, runtimes })
+/// How a monitor is made.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    armed: bool,
+    prepared: bool,
+    runtimes: &'a [&'static str],
 }
 
-fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) -> Sinks {
-    let source: Arc<dyn Source> = Arc::new(System);
-    let metrics = Arc::new(Metrics::new(source.now()));
+/// The one of this process that was made so before, else a new one.
+fn find_or_make(config: &Arc<Config>, made: Made<'_>) -> &'static Process {
+    loop {
+        let newest = NEWEST.load(Ordering::Acquire);
+        let same = |process: &&Process| {
+            (process.prepared, &*process.runtimes) == (made.prepared, made.runtimes)
+                && process.monitor.config() == config
+                && !process.ended.load(Ordering::Acquire)
+        };
+        let known = std::iter::successors(leaked(newest), |process| process.before);
+        let mut known = known.filter(|process| process.is_of_this_process());
+        if let Some(known) = known.find(same) {
+            return known;
+        }
+        // One that loses the race has started nothing; that it is leaked is a few hundred bytes.
+        let process: &'static Process = Box::leak(make(Arc::clone(config), made, leaked(newest)));
+        if NEWEST.compare_exchange(newest, pointer(process), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return process;
+        }
+    }
+}
+
+fn pointer(process: &'static Process) -> *mut Process {
+    std::ptr::from_ref(process).cast_mut()
+}
+
+fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -> Box<Process> {
+    let generation = process::generation();
+    let before = newest.filter(|newest| newest.generation == generation);
+    let common = before.map(|before| before.common.clone()).unwrap_or_else(|| Common {
+        stats: Arc::default(),
+        metrics: Arc::new(Metrics::new(System.now()).with_exporters(exporters(&config))),
+        instance: crate::clock::uuid().into(),
+    });
+    let known = leaked(KNOWN.load(Ordering::Acquire));
+    let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
+    let resource = SharedResource::of(config.resource.clone(), Arc::clone(&common.instance));
+    resource.adopt(&foreign.unwrap_or_default());
+    let resource = Arc::new(resource);
+    let sinks = sinks(&config, &resource, &common);
+    let monitor = Monitor::new(config, Arc::new(System), sinks, Arc::clone(&common.stats));
+    monitor.arm(made.armed);
+    let Made { prepared, runtimes, .. } = made;
+    let (ended, runtimes) = (AtomicBool::new(false), runtimes.to_vec());
+    Box::new(Process { generation, monitor, prepared, ended, runtimes, common, resource, before })
+}
+
+fn sinks(config: &Config, resource: &Arc<SharedResource>, common: &Common) -> Sinks {
+    let (stats, metrics) = (&common.stats, Arc::clone(&common.metrics));
     let mut sinks = Sinks { metrics: Arc::clone(&metrics), ..Sinks::default() };
     if config.disabled {
         return sinks;
     }
-    let (batch, console) = (&config.batch, || Box::new(ConsoleSink::new(Arc::clone(stats))));
+    let batch = &config.batch;
     let shared = || (batch.clone(), Arc::clone(resource), Arc::clone(stats));
     if config.traces.console {
-        sinks.spans.push(console());
+        sinks.spans.push(Box::new(ConsoleSink::spans(batch, Arc::clone(stats))));
     }
     if let Some(endpoint) = &config.traces.otlp {
         let (batch, resource, stats) = shared();
-        sinks.spans.push(Box::new(OtlpSink::spans(endpoint.clone(), batch, resource, stats)));
+        sinks.spans.push(span_sink(endpoint.clone(), batch, resource, stats));
     }
     if config.events != Events::Span {
         if config.logs.console {
-            sinks.logs.push(console());
+            sinks.logs.push(Box::new(ConsoleSink::logs(batch, Arc::clone(stats))));
         }
         if let Some(endpoint) = &config.logs.otlp {
             let (batch, resource, stats) = shared();
@@ -189,11 +296,40 @@ fn sinks(config: &Config, resource: &Arc<SharedResource>, stats: &Arc<Stats>) ->
     if config.metrics.otlp.is_some() || config.metrics.console {
         let (_, resource, stats) = shared();
         let (endpoint, console) = (config.metrics.otlp.clone(), config.metrics.console);
-        let interval = config.interval.clone();
+        let (interval, source) = (config.interval.clone(), Arc::new(System));
         let plan = metrics::Plan { endpoint, console, interval, resource, metrics, stats, source };
         sinks.metrics_exporter = Some(metrics::Exporter::new(plan));
     }
     sinks
+}
+
+fn exporters(config: &Config) -> Exporters {
+    let of = |endpoint: Option<&Endpoint>, signal: &str| {
+        let mut attributes = Attributes::new();
+        attributes.text(metric::COMPONENT_NAME, SCOPE_NAME);
+        if let Some(endpoint) = endpoint {
+            let protocol = match endpoint.protocol {
+                Protocol::Grpc => "grpc",
+                Protocol::HttpProtobuf => "http",
+            };
+            attributes.text(metric::COMPONENT_TYPE, format!("otlp_{protocol}_{signal}_exporter"));
+            attributes.text(metric::SERVER_ADDRESS, endpoint.uri.host().unwrap_or_default().to_owned());
+            if let Some(port) = endpoint.uri.port_u16() {
+                attributes.int(metric::SERVER_PORT, i64::from(port));
+            }
+        }
+        attributes
+    };
+    Exporters { spans: of(config.traces.otlp.as_ref(), "span"), logs: of(config.logs.otlp.as_ref(), "log") }
+}
+
+/// The program's own exporter, if it has given us one, else the collector that the variables name.
+fn span_sink(endpoint: Endpoint, batch: Batch, resource: Arc<SharedResource>, stats: Arc<Stats>) -> Box<dyn Sink> {
+    #[cfg(feature = "sdk")]
+    if let Some(through) = through::chosen() {
+        return Box::new(crate::export::sdk::SdkSink::new(through, batch, stats));
+    }
+    Box::new(OtlpSink::spans(endpoint, batch, resource, stats))
 }
 
 #[cfg(all(test, jitspan_loom))]

@@ -2,45 +2,70 @@
 //! has no such place. Nothing here asks for a version.
 
 pub mod sglang;
+pub mod step;
 pub mod vllm;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use crate::python::arming;
+use crate::python::host::boundary;
 use crate::python::host::convert;
+use crate::python::host::convert::get_text;
 use crate::python::host::guard;
+use crate::python::host::imports;
 use crate::python::host::report;
-use crate::python::patch::intercept::{After, Call, Standings};
 use crate::python::patch::late;
+use crate::python::patch::{After, Call, Patches};
 
 /// One engine.
 pub struct Engine {
     /// Its name, and the first word of its faults.
     pub name: &'static str,
-    /// The oldest and the newest release that our tests read.
+    /// The oldest and the newest release whose source our tests read, for the places that we stand at.
     pub tested: (&'static str, &'static str),
+    /// The release that our tests run.
+    pub ran: &'static str,
     /// The points it needs.
     pub points: &'static [Point],
+    /// What an operator should know of this server, if there is anything.
+    pub note: fn() -> Option<String>,
     /// What stands.
-    standings: Standings,
+    patches: Patches,
 }
 
 impl Engine {
-    const fn new(name: &'static str, tested: (&'static str, &'static str), points: &'static [Point]) -> Self {
-        Engine { name, tested, points, standings: Standings::new() }
+    const fn new(
+        name: &'static str,
+        tested: (&'static str, &'static str),
+        ran: &'static str,
+        points: &'static [Point],
+        note: fn() -> Option<String>,
+    ) -> Self {
+        Engine { name, tested, ran, points, note, patches: Patches::new() }
     }
 }
 
 /// All of them.
 pub static ENGINES: [&Engine; 2] = [&vllm::ENGINE, &sglang::ENGINE];
 
-/// What runs at a point: as [`crate::python::patch::intercept::Watch`], and nothing is captured.
+/// What runs at a point: as `patch::Watch`, and nothing is captured.
 pub type Watch = fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>;
+
+/// How we know of what happens at a place.
+pub enum Watched {
+    /// We stand in front of it.
+    Wrapped(Watch),
+    /// It is found running, by its frame, which has one of these variables.
+    Frame(&'static [&'static str]),
+    /// Something is added to the module. False: that is not possible in this release.
+    Added(fn(&Bound<'_, PyAny>) -> PyResult<bool>),
+}
 
 /// Something that we do at a place in an engine.
 pub struct Point {
@@ -54,10 +79,12 @@ pub struct Point {
     /// How we get there.
     pub reached: Reached,
     /// What we do there.
-    watch: Watch,
+    watched: Watched,
     /// A variable of its module. Where that is missing the release does not need the point.
     needed_with: Option<&'static str>,
     state: Mutex<State>,
+    /// Modules of its places that have been imported, and have no such place.
+    without_it: Mutex<Vec<&'static str>>,
 }
 
 /// How we get to a point.
@@ -86,9 +113,18 @@ impl Point {
         without: &'static str,
         places: &'static [(&'static str, &'static str)],
         reached: Reached,
-        watch: Watch,
+        watched: Watched,
     ) -> Self {
-        Point { name, without, places, reached, watch, needed_with: None, state: Mutex::new(State::Waiting) }
+        Point {
+            name,
+            without,
+            places,
+            reached,
+            watched,
+            needed_with: None,
+            state: Mutex::new(State::Waiting),
+            without_it: Mutex::new(Vec::new()),
+        }
     }
 
     const fn only_where_there_is(mut self, variable: &'static str) -> Self {
@@ -99,12 +135,19 @@ impl Point {
     /// Whether a release whose packages lie in `root` has none of its modules. What is reached through an object may
     /// stand elsewhere.
     pub fn has_no_module(&self, root: &Path) -> bool {
-        let is_there = |module: &str| {
-            let path = root.join(module.replace('.', "/"));
-            path.with_extension("py").is_file() || path.join("__init__.py").is_file()
-        };
         let needed = self.reached == Reached::Import && self.needed_with.is_none();
-        needed && !self.places.iter().any(|(module, _)| is_there(module))
+        needed && !self.places.iter().any(|(module, _)| is_there(root, module))
+    }
+
+    /// Whether no place is left where it could be: each of its modules has been imported, or is not in this release.
+    /// The one that is imported first may well be another release's.
+    fn is_nowhere(&self, py: Python<'_>) -> bool {
+        let package = self.places.first().and_then(|(module, _)| module.split('.').next()).unwrap_or_default();
+        let package = imports::loaded(py, package).and_then(|package| get_text(&package, "__file__"));
+        let root = package.and_then(|file| Some(Path::new(&file).parent()?.parent()?.to_path_buf()));
+        let may_come = |module: &str| root.as_ref().is_none_or(|root| is_there(root, module));
+        let seen = self.without_it.lock();
+        self.places.iter().all(|(module, _)| seen.contains(module) || !may_come(module))
     }
 
     /// What became of it in this process.
@@ -121,12 +164,26 @@ impl Point {
     }
 
     /// Stands at one of its places, now that the module is there.
-    fn stand(&self, standings: &'static Standings, module: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    fn stand(
+        &self,
+        patches: &'static Patches,
+        module: &Bound<'_, PyAny>,
+        (from, path): (&'static str, &str),
+    ) -> PyResult<()> {
         let py = module.py();
         if self.needed_with.is_some_and(|variable| !module.hasattr(variable).unwrap_or(true)) {
             return Ok(());
         }
-        let place = format!("{}.{path}", convert::get_text(module, "__name__").unwrap_or_default());
+        let place = format!("{from}.{path}");
+        let watch = match &self.watched {
+            Watched::Wrapped(watch) => *watch,
+            Watched::Frame(_) => return Ok(()),
+            Watched::Added(add) => {
+                let state = if add(module)? { State::Stands(place) } else { State::Missing(place) };
+                self.set(py, state);
+                return Ok(());
+            }
+        };
         let (owners, name) = match path.rsplit_once('.') {
             Some(("*", name)) => (own_classes(module, name)?, name),
             Some((owner, name)) => (convert::get(module, owner).into_iter().collect(), name),
@@ -134,22 +191,46 @@ impl Point {
         };
         let mut stands = false;
         for owner in owners {
-            stands |= standings.wrap(&owner, name, self.name, self.watch)?;
+            stands |= patches.wrap(&owner, name, self.name, watch)?;
         }
         if stands {
             self.set(py, State::Stands(place));
-        } else if !matches!(self.state(), State::Stands(_)) {
-            self.set(py, State::Missing(place));
+        } else {
+            self.without_it.lock().push(from);
+            if self.state() == State::Waiting && self.is_nowhere(py) {
+                self.set(py, State::Missing(place));
+            }
         }
         Ok(())
     }
 
     /// Stands in front of the method of an object's class, once for each class.
-    fn stand_on_class(&self, standings: &'static Standings, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    fn stand_on_class(&self, patches: &'static Patches, object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
         let (py, class) = (object.py(), object.get_type());
-        let stands = standings.wrap_weakly(class.as_any(), name, self.name, self.watch)?;
+        let Watched::Wrapped(watch) = self.watched else { return Ok(()) };
+        let stands = patches.wrap_weakly(class.as_any(), name, self.name, watch)?;
         let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
         self.set(py, if stands { State::Stands(place) } else { State::Missing(place) });
+        Ok(())
+    }
+
+    /// Says whether the frames of an object's method are of the kind that is looked for.
+    fn look_at_class(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, class) = (object.py(), object.get_type());
+        let Watched::Frame(variables) = self.watched else { return Ok(()) };
+        let name = self.name.rsplit('.').next().unwrap_or_default();
+        let place = format!("{}.{}.{name}", class.module()?, class.qualname()?);
+        let mut function = convert::get(class.as_any(), name);
+        // A decorator's function, and what it stands in front of.
+        for _ in 0..16 {
+            let inner = function.as_ref().and_then(|function| convert::get(function, "__wrapped__"));
+            function = inner.or(function);
+        }
+        let code = function.and_then(|function| convert::get(&function, "__code__"));
+        let known: Vec<String> =
+            code.and_then(|code| code.getattr("co_varnames").ok()?.extract().ok()).unwrap_or_default();
+        let is_known = variables.iter().any(|variable| known.iter().any(|known| known == variable));
+        self.set(py, if is_known { State::Stands(place) } else { State::Missing(place) });
         Ok(())
     }
 }
@@ -158,16 +239,34 @@ impl Engine {
     /// Stands at all points whose modules are there, and at the others when they come.
     fn stand(&'static self, py: Python<'_>) {
         for point in self.points.iter().filter(|point| point.reached == Reached::Import) {
-            for (module, path) in point.places {
-                late::when_imported(py, module, Arc::new(move |module| point.stand(&self.standings, module, path)));
+            for (name, path) in point.places {
+                late::when_imported(
+                    py,
+                    name,
+                    Arc::new(move |module| point.stand(&self.patches, module, (*name, *path))),
+                );
             }
         }
+    }
+
+    /// Why it is imported and has not called us, as far as that is known.
+    pub fn why_not_called(&self) -> Option<String> {
+        let variable = format!("{}_PLUGINS", self.name.to_ascii_uppercase());
+        let named = std::env::var(&variable).ok()?;
+        let is_named = named.split(',').any(|name| name.trim() == "jitspan");
+        (!is_named).then(|| format!("{variable}={named} leaves jitspan out"))
     }
 
     /// The point of this name; the tables are short.
     fn point(&self, name: &str) -> Option<&'static Point> {
         self.points.iter().find(|point| point.name == name)
     }
+}
+
+/// Whether a release whose packages lie in `root` has this module.
+fn is_there(root: &Path, module: &str) -> bool {
+    let path = root.join(module.replace('.', "/"));
+    path.with_extension("py").is_file() || path.join("__init__.py").is_file()
 }
 
 /// The classes that `module` itself defines with a `name` of their own.
@@ -181,13 +280,29 @@ fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Boun
     Ok(classes.collect())
 }
 
-/// The environment, as an engine means it: vLLM has flags for what are variables elsewhere.
+/// The environment, as an engine means it: vLLM has flags for what are variables elsewhere, and a service without a name
+/// is called as its engine is.
 pub fn variable(name: &str) -> Option<String> {
-    vllm::variable(name).or_else(|| std::env::var(name).ok())
+    let said = vllm::variable(name).or_else(|| config::variable(name));
+    if name != "OTEL_SERVICE_NAME" || said.as_ref().is_some_and(|said| !said.trim().is_empty()) {
+        return said;
+    }
+    let is_named = config::variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|said| said.contains("service.name"));
+    SWITCHED_ON.lock().filter(|_| !is_named).map(str::to_owned)
+}
+
+/// The engine that has called us.
+static SWITCHED_ON: Mutex<Option<&'static str>> = Mutex::new(None);
+
+/// Which process of an engine this is, for the log.
+pub fn whose() -> Option<String> {
+    vllm::whose()
 }
 
 /// Prepares for an engine. False: we are switched off, or set up wrongly, which is said once and never stops a server.
-fn switched_on(py: Python<'_>, engine: &str) -> bool {
+fn switched_on(py: Python<'_>, engine: &'static str) -> bool {
+    report::speak_through(py, engine);
+    *SWITCHED_ON.lock() = Some(engine);
     let prepared = guard::guard(py, engine, || {
         Ok(arming::prepare(py).unwrap_or_else(|error| {
             report::log(py, "error", &format!("jitspan stays switched off: {error}"));
@@ -203,20 +318,37 @@ pub fn wait_for_other_ranks(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
     let Some(monitor) = crate::monitor() else { return };
     if vllm::has_other_ranks() && !ONCE.swap(true, Ordering::Relaxed) {
-        py.detach(|| std::thread::sleep(monitor.config().flush_timeout));
+        let timeout = monitor.config().flush_timeout;
+        boundary::leave_wait(py, move || std::thread::sleep(timeout));
     }
 }
 
 /// Entry point of the group `vllm.general_plugins`.
 #[pyfunction]
-pub fn _vllm_plugin(py: Python<'_>) {
-    vllm::register(py);
+pub fn _vllm_plugin(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "vllm",
+        || (),
+        || {
+            vllm::register(py);
+            Ok(())
+        },
+    )
 }
 
 /// Entry point of the group `sglang.srt.plugins`.
 #[pyfunction]
-pub fn _sglang_plugin(py: Python<'_>) {
-    sglang::register(py);
+pub fn _sglang_plugin(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "sglang",
+        || (),
+        || {
+            sglang::register(py);
+            Ok(())
+        },
+    )
 }
 
 /// For the contract test, and for `status()`: engine, point, how it is reached, its places, what became of it, where
@@ -230,6 +362,8 @@ pub fn _engine_points(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyList>
             row.set_item("engine", engine.name)?;
             row.set_item("point", point.name)?;
             row.set_item("reached", if point.reached == Reached::Import { "import" } else { "object" })?;
+            let variables = if let Watched::Frame(variables) = point.watched { variables } else { &[] };
+            row.set_item("variables", variables)?;
             row.set_item("places", point.places.to_vec())?;
             row.set_item("without", point.without)?;
             let (state, place) = match point.state() {

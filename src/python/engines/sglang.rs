@@ -9,20 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::Watched::Wrapped;
 use super::{Engine, Point, Reached, State};
-use crate::config::{Mode, Settings};
+use crate::config::{Mode, Settings, environment};
 use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
+use crate::propagation::traceparent;
 use crate::python::arming;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::host::report;
 use crate::python::live::otel_span::{self, mapping};
-use crate::python::patch::intercept::{After, Call};
 use crate::python::patch::late;
+use crate::python::patch::{After, Call, Wrapper};
 use crate::python::replay;
 use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::{Request, Scope as Core};
@@ -31,7 +34,7 @@ use crate::semconv::engine as key;
 const SCHEDULER: &str = "sglang.srt.managers.scheduler";
 
 /// SGLang's points.
-pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), &POINTS);
+pub static ENGINE: Engine = Engine::new("sglang", ("0.5.12", "0.5.23"), "0.5.23", &POINTS, note);
 
 static POINTS: [Point; 3] = [
     Point::new(
@@ -39,23 +42,33 @@ static POINTS: [Point; 3] = [
         "jitspan is armed by jitspan.activate() only",
         &[(SCHEDULER, "Scheduler.run_event_loop")],
         Reached::Object,
-        serving_starts,
+        Wrapped(serving_starts),
     ),
     Point::new(
         "sglang.run_batch",
         "no compile is put on a request's trace",
         &[(SCHEDULER, "Scheduler.run_batch")],
         Reached::Object,
-        run_batch,
+        Wrapped(run_batch),
     ),
     Point::new(
         "sglang.sample",
         "a compile in sampling that waits for a grammar is not put on a request's trace",
         &[(SCHEDULER, "Scheduler.launch_batch_sample_if_needed")],
         Reached::Object,
-        sample,
+        Wrapped(sample),
     ),
 ];
+
+/// Whether SGLang reads no trace context.
+static BLIND: AtomicBool = AtomicBool::new(false);
+
+fn note() -> Option<String> {
+    BLIND.load(Ordering::Relaxed).then(|| {
+        "SGLang runs without --enable-trace, and so reads no traceparent: a request's compiles are on a trace of their own"
+            .to_owned()
+    })
+}
 
 /// Called in every process of SGLang, before it serves.
 pub fn register(py: Python<'_>) {
@@ -80,57 +93,30 @@ fn hook(py: Python<'_>) -> PyResult<()> {
                 point.set(py, State::Missing(place));
                 continue;
             }
-            registry.call_method1("register", (&place, Py::new(py, Around { point })?, &around))?;
+            let Wrapped(watch) = point.watched else { continue };
+            // What the registry calls in the place of the function: `hook(original, *args, **kwargs)`.
+            let hook = Wrapper::around_given(py, point.name, watch)?;
+            registry.call_method1("register", (&place, hook, &around))?;
             point.set(py, State::Stands(place));
         }
     }
     Ok(())
 }
 
-/// What SGLang's registry calls in the place of one function: `hook(original, *args, **kwargs)`.
-#[pyclass(frozen, module = "jitspan", name = "SglangHook")]
-struct Around {
-    point: &'static Point,
-}
-
-#[pymethods]
-impl Around {
-    #[pyo3(signature = (original, *args, **kwargs))]
-    fn __call__(
-        &self,
-        original: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = original.py();
-        let after = guard(py, self.point.name, || (self.point.watch)(py, &Call { args, kwargs })).flatten();
-        let result = original.call(args, kwargs);
-        if let Some(after) = after {
-            guard(py, self.point.name, || after(py, result.as_ref()));
-        }
-        result.map(Bound::unbind)
-    }
-
-    #[getter]
-    fn __name__(&self) -> &'static str {
-        self.point.name
-    }
-
-    #[getter]
-    fn __qualname__(&self) -> &'static str {
-        self.point.name
-    }
-}
-
 /// `Scheduler.run_event_loop()`: graphs are captured and kernels warm, and it never returns. SGLang arms its own watch
 /// of late kernels here, and has one switch for an error mode.
-fn serving_starts(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    let crash = std::env::var("SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY");
-    let crash = crash.is_ok_and(|said| matches!(&*said.to_ascii_lowercase(), "1" | "true" | "yes" | "y" | "on"));
-    let settings = Settings { mode: if crash { Mode::Error } else { Mode::Warn }, verbose: false };
-    replay::before_requests(py)?;
-    if let Err(error) = arming::arm(py, &settings) {
-        report::log(py, "error", &format!("not armed: {error}"));
+fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let settings =
+        Settings { mode: if environment::sglang_crashes() { Mode::Error } else { Mode::Warn }, verbose: false };
+    replay::before_requests(py, move |py| {
+        if let Err(error) = arming::arm(py, &settings) {
+            report::log(py, "error", &format!("not armed: {error}"));
+        }
+    })?;
+    let said = call.arg(0).and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
+    if said.is_some_and(|traces| !traces.is_truthy().unwrap_or(true)) {
+        BLIND.store(true, Ordering::Relaxed);
+        report::log(py, "warning", &note().unwrap_or_default());
     }
     Ok(None)
 }
@@ -162,12 +148,14 @@ fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResu
     let scope = Scope::step(py, key::SGLANG_FORWARD, Batch { requests: requests.clone().unbind(), rank })?;
     let requests = requests.unbind();
     Ok(Some(Box::new(move |py, outcome| {
-        scope.get().suspend(py);
+        let scope = scope.bind(py);
+        Scope::suspend(scope);
         if let Some(core) = scope.get().made() {
+            guard(py, "sglang.identity", || remember(requests.bind(py), &core));
             let failed = outcome.err().map(|error| error.to_string());
             guard(py, "sglang.trace_event", || tell(requests.bind(py), &core, failed.as_deref()));
         }
-        scope.get().exit(py);
+        Scope::exit(scope);
         Ok(None)
     })))
 }
@@ -181,6 +169,9 @@ fn rank(scheduler: &Bound<'_, PyAny>) -> Option<i64> {
     own?.extract().ok()
 }
 
+/// Requests of a batch that are looked at.
+const BATCH: usize = 16_384;
+
 struct Batch {
     requests: Py<PyAny>,
     rank: Option<i64>,
@@ -192,12 +183,13 @@ impl Step for Batch {
         if let Some(rank) = self.rank {
             attributes.int(key::RANK, rank);
         }
-        let requests = self.requests.bind(py).try_iter().into_iter().flatten().flatten().map(|request| {
+        let requests = each(self.requests.bind(py), BATCH).map(|request| {
             let mut attributes = Attributes::new();
             if let Some(id) = get_text(&request, "rid") {
                 attributes.text(key::REQUEST_ID, id);
             }
             let parent = trace_context(&request).and_then(|context| parent(&context));
+            let parent = parent.or_else(|| crate::parse_traceparent(&get_text(&request, FIRST)?, None).ok());
             Request { parent, attributes }
         });
         (attributes, requests.collect())
@@ -206,6 +198,20 @@ impl Step for Batch {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.requests)
     }
+}
+
+/// On a request without a trace context: the span of its first step that stalled. The later ones are children of it, so
+/// that one request is in one trace.
+const FIRST: &str = "jitspan_first";
+
+fn remember(requests: &Bound<'_, PyAny>, core: &Core) -> PyResult<()> {
+    for (request, identity) in requests.try_iter()?.zip(core.identities()) {
+        let request = request?;
+        if trace_context(&request).is_none() && !request.hasattr(FIRST)? {
+            request.setattr(FIRST, traceparent(&identity))?;
+        }
+    }
+    Ok(())
 }
 
 /// The request's `TraceReqContext`, if SGLang traces.

@@ -1,4 +1,5 @@
-//! The runtimes that are watched, in one table. Adding one is a file and a row.
+//! The runtimes that are watched, in one table. Adding one is its file, which says everything about it, and its name
+//! here.
 
 mod cutedsl;
 pub mod triton;
@@ -8,30 +9,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
+use crate::model::event::{CompileEvent, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::convert::get_text;
 use crate::python::host::guard;
 use crate::python::host::report;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
 use crate::python::patch::late;
 
-/// One runtime.
+/// All of them. A runtime's own file says everything about it: see [`Runtime`].
+pub static RUNTIMES: [&Runtime; 2] = [&triton::RUNTIME, &cutedsl::RUNTIME];
+
+/// One runtime: what it is called, where it is found, and how it is watched.
 pub struct Runtime {
-    /// Its name on the wire, and the name of its faults.
+    /// Its name on the wire, and the first word of its hook points and faults.
     pub name: &'static str,
+    /// Its name as people write it.
+    pub title: &'static str,
     /// The package that users import.
     pub package: &'static str,
     /// Under which its version is installed.
     pub distributions: &'static [&'static str],
     /// The oldest and the newest version that our tests run with.
     pub tested: (&'static str, &'static str),
-    /// The module after whose import everything that we stand on is there.
+    /// The module after whose import everything that we patch is there.
     pub module: &'static str,
-    /// Stands in its places.
-    install: fn(&Bound<'_, PyModule>, &'static Standings) -> PyResult<()>,
+    /// Patches its hook points.
+    install: fn(&Bound<'_, PyModule>, &'static Patches) -> PyResult<()>,
     /// What is done there when warm-up is over.
-    armed: fn(&Bound<'_, PyModule>, &Standings) -> PyResult<()>,
-    /// What stands.
-    pub standings: Standings,
+    armed: fn(&Bound<'_, PyModule>, &Patches) -> PyResult<()>,
+    /// Restores what it patched by other means than its `patches`, and forgets what it knows of this process.
+    forget: fn(Python<'_>),
+    /// What is patched.
+    pub patches: Patches,
     /// What became of it.
     state: Mutex<State>,
 }
@@ -47,48 +57,20 @@ pub enum State {
     Refused(String),
 }
 
-/// All of them.
-pub static RUNTIMES: [Runtime; 2] = [
-    Runtime {
-        name: "triton",
-        package: "triton",
-        distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
-        tested: ("3.0.0", "3.9.0"),
-        module: "triton",
-        install: triton::install,
-        armed: triton::print_autotuning,
-        standings: Standings::new(),
-        state: Mutex::new(State::Waiting),
-    },
-    Runtime {
-        name: "cutedsl",
-        package: "cutlass",
-        distributions: &["nvidia-cutlass-dsl"],
-        tested: ("4.2.1", "4.8.1"),
-        // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
-        // the classes are there.
-        module: "cutlass.cutlass_dsl.cutlass",
-        install: cutedsl::install,
-        armed: |_, _| Ok(()),
-        standings: Standings::new(),
-        state: Mutex::new(State::Waiting),
-    },
-];
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-static ACTIVE: AtomicBool = AtomicBool::new(false);
-
-/// Whether the hooks stand.
-pub fn are_active() -> bool {
-    ACTIVE.load(Ordering::Relaxed)
+/// Whether the hooks are in place. Whether a compile is unexpected is another question: `arming::is_armed`.
+pub fn are_installed() -> bool {
+    INSTALLED.load(Ordering::Relaxed)
 }
 
 /// Stands in the places of every runtime that is there, and of each other when it is imported.
 pub fn install(py: Python<'_>) {
-    ACTIVE.store(true, Ordering::Relaxed);
-    for runtime in &RUNTIMES {
+    INSTALLED.store(true, Ordering::Relaxed);
+    for runtime in RUNTIMES {
         late::when_imported(py, runtime.module, Arc::new(|module| runtime.stand(module)));
         if runtime.state() == State::Waiting {
-            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.name));
+            report::log(py, "debug", &format!("{} is not imported; it is watched once it is", runtime.title));
         }
     }
 }
@@ -96,7 +78,7 @@ pub fn install(py: Python<'_>) {
 /// Stands where it should and does not: the import was under way when we came, or a finder before ours gave the
 /// module, which ours then never saw.
 pub fn catch_up(py: Python<'_>) {
-    if !are_active() {
+    if !are_installed() {
         return;
     }
     late::catch_up(py);
@@ -114,16 +96,46 @@ pub fn armed(py: Python<'_>) {
 
 /// Leaves all of them.
 pub fn remove(py: Python<'_>) {
-    ACTIVE.store(false, Ordering::Relaxed);
+    INSTALLED.store(false, Ordering::Relaxed);
     for runtime in RUNTIMES.iter().rev() {
         late::forget(py, runtime.module);
-        runtime.standings.leave(py);
+        runtime.patches.restore(py);
+        (runtime.forget)(py);
         runtime.set(State::Waiting);
     }
-    triton::leave_functions(py);
+}
+
+/// The names of all, as on the wire.
+pub fn names() -> Vec<&'static str> {
+    RUNTIMES.iter().map(|runtime| runtime.name).collect()
+}
+
+/// What is watched and what is not, on one line.
+pub fn in_short(py: Python<'_>) -> String {
+    RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect::<Vec<_>>().join(", ")
 }
 
 impl Runtime {
+    fn in_short(&self, py: Python<'_>) -> String {
+        let version = late::imported(py, self.package).and_then(|package| get_text(&package, "__version__"));
+        let name = version.map_or_else(|| self.title.to_owned(), |version| format!("{} {version}", self.title));
+        let points = self.patches.hook_points();
+        let missing: Vec<_> = points.iter().filter(|(_, patched)| !patched).map(|(point, _)| *point).collect();
+        match self.state() {
+            State::Hooked if missing.is_empty() => format!("{name} is watched"),
+            State::Hooked => format!("{name} is watched but for {}", missing.join(", ")),
+            State::Waiting => format!("{name} is watched once it is imported"),
+            State::Refused(reason) => format!("{name} is not watched: {reason}"),
+        }
+    }
+
+    /// An event of it, of which only the kind and the kernel are known.
+    pub fn event(&self, kind: Kind, kernel: Kernel) -> CompileEvent {
+        let mut event = CompileEvent::new(kind, self.name, kernel);
+        event.runtime_title = self.title.into();
+        event
+    }
+
     /// What became of its hook.
     pub fn state(&self) -> State {
         self.state.lock().clone()
@@ -135,16 +147,16 @@ impl Runtime {
 
     fn armed(&self, py: Python<'_>) {
         if let Some(module) = late::imported(py, self.module).filter(|_| self.state() == State::Hooked) {
-            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.standings));
+            guard::guard(py, self.name, || (self.armed)(module.cast::<PyModule>()?, &self.patches));
         }
     }
 
     /// Also after a reload, which has made the places anew.
     fn stand(&'static self, module: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = module.py();
-        self.standings.leave(py);
-        let reason = match (self.install)(module.cast::<PyModule>()?, &self.standings) {
-            Ok(()) if self.standings.is_empty() => "none of its known places is there".to_owned(),
+        self.patches.restore(py);
+        let reason = match (self.install)(module.cast::<PyModule>()?, &self.patches) {
+            Ok(()) if self.patches.is_empty() => "none of its known places is there".to_owned(),
             Ok(()) => {
                 self.set(State::Hooked);
                 if crate::monitor().is_some_and(crate::monitor::Monitor::is_armed) {
@@ -154,7 +166,7 @@ impl Runtime {
             }
             Err(error) => error.to_string(),
         };
-        self.standings.leave(py);
+        self.patches.restore(py);
         guard::fault(py, self.name, &reason);
         self.set(State::Refused(reason));
         Ok(())

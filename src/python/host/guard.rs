@@ -1,42 +1,36 @@
 //! Keeps our faults from the host: an error or a panic of ours is counted, logged once for its place, and swallowed.
+//! What is no `Exception` (KeyboardInterrupt, SystemExit) is no fault of ours: a signal handler raised it, and it came up
+//! in the Python that we happened to run. It goes on to the host when the native returns: see `boundary`.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
+use crate::python::host::boundary;
 use crate::python::host::report;
 
 /// Runs `body`. None: it failed, which is counted under `place`.
 pub fn guard<T>(py: Python<'_>, place: &str, body: impl FnOnce() -> PyResult<T>) -> Option<T> {
-    match attempt(py, place, body) {
-        Ok(value) => value,
-        Err(error) => {
-            fault(py, place, &error.to_string());
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => Some(value),
+        Ok(Err(error)) => {
+            if let Some(error) = boundary::keep(py, error) {
+                fault(py, place, &error.to_string());
+            }
+            None
+        }
+        Err(panic) => {
+            panicked(py, place, &*panic);
             None
         }
     }
 }
 
-/// As [`guard`], where the host's caller can be reached.
-///
-/// # Errors
-/// What is no `Exception` (KeyboardInterrupt, SystemExit) is no fault of ours: a signal handler raised it, and it came
-/// up in the Python that we happened to run.
-pub fn attempt<T>(py: Python<'_>, place: &str, body: impl FnOnce() -> PyResult<T>) -> PyResult<Option<T>> {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => Ok(Some(value)),
-        Ok(Err(error)) if !error.is_instance_of::<PyException>(py) => Err(error),
-        Ok(Err(error)) => {
-            fault(py, place, &error.to_string());
-            Ok(None)
-        }
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            fault(py, place, text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic"));
-            Ok(None)
-        }
-    }
+/// Counts a panic of ours.
+pub fn panicked(py: Python<'_>, place: &str, panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    fault(py, place, text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic"));
 }
 
 /// Counts a fault of ours, and logs it if it is the first at its place.

@@ -1,21 +1,24 @@
 //! Who runs this: the thread and the stack of the calling Python.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get_text;
 use crate::python::host::imports;
+use crate::python::host::prepared::names;
+use crate::python::host::text;
 
 /// The thread: id of the operating system, and name.
 pub fn thread(py: Python<'_>) -> Option<(i64, String)> {
-    let threading = imports::loaded(py, "threading")?;
-    let id = threading.call_method0(intern!(py, "get_native_id")).ok()?.extract().ok()?;
-    Some((id, get_text(&threading.call_method0(intern!(py, "current_thread")).ok()?, "name")?))
+    let (threading, names) = (imports::loaded(py, "threading")?, names(py).ok()?);
+    let id = threading.call_method0(&names.get_native_id).or_none(py)?.extract().ok()?;
+    Some((id, get_text(&threading.call_method0(&names.current_thread).or_none(py)?, "name")?))
 }
 
-/// The Python stack, innermost last.
+/// The Python stack, innermost last, as it would be without us.
 pub fn stack(py: Python<'_>) -> Option<String> {
-    let frames = imports::loaded(py, "traceback")?.call_method0("format_stack").ok()?;
+    let frames = imports::loaded(py, "traceback")?.call_method0("format_stack").or_none(py)?;
     let frames: Vec<String> = frames.extract().ok()?;
-    Some(frames.concat())
+    let ours = format!("  File \"{}\"", text::FILE);
+    Some(frames.into_iter().filter(|frame| !frame.starts_with(&ours)).collect())
 }

@@ -6,8 +6,10 @@
 //! import of what is there takes no lock.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
+
+use crate::python::host::boundary::OrNone;
+use crate::python::host::prepared::{Prepared, names};
 
 /// What some event needs.
 const MODULES: [&str; 7] = ["atexit", "functools", "inspect", "logging", "threading", "traceback", "types"];
@@ -19,11 +21,20 @@ pub fn prepare(py: Python<'_>) {
     }
 }
 
+static SYS: Prepared<Py<PyModule>> = Prepared::new();
+
+/// Keeps `sys`. Called when our module is imported.
+///
+/// # Errors
+/// Python's own.
+pub fn keep_sys(py: Python<'_>) -> PyResult<()> {
+    SYS.set(py, py.import("sys")?.unbind());
+    Ok(())
+}
+
 /// `sys.modules`. Read each time: a program may put another mapping there.
 pub fn modules(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    static SYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let sys = SYS.get_or_try_init(py, || py.import("sys").map(Bound::unbind)).ok()?;
-    sys.bind(py).getattr(pyo3::intern!(py, "modules")).ok()
+    SYS.get(py).ok()?.bind(py).getattr(&names(py).ok()?.modules).or_none(py)
 }
 
 /// A module, if it is there. Imports nothing, and so never fails twice over the same missing one.
@@ -31,8 +42,8 @@ pub fn loaded<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
     let modules = modules(py)?;
     // A dictionary is asked without an exception for what is missing, as nearly everything is that is asked for.
     let module = match modules.cast::<PyDict>() {
-        Ok(modules) => modules.get_item(name).ok().flatten(),
-        Err(_) => modules.get_item(name).ok(),
+        Ok(modules) => modules.get_item(name).or_none(py).flatten(),
+        Err(_) => modules.get_item(name).or_none(py),
     };
     module.filter(|module| !module.is_none())
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 
 use crate::process;
+use crate::process::installed;
+use crate::python::host::boundary;
 use crate::python::host::imports;
 use crate::python::host::report;
 use crate::python::host::resource;
@@ -32,7 +34,7 @@ pub fn watch_exit(py: Python<'_>) {
 }
 
 fn register(py: Python<'_>) -> PyResult<()> {
-    let leave = wrap_pyfunction!(leave, py)?;
+    let leave = boundary::TEXT.get(py, "performs")?.call1((wrap_pyfunction!(leave, py)?,))?;
     py.import("atexit")?.call_method1("register", (&leave,))?;
     let in_child = imports::loaded(py, "multiprocessing.process")
         .and_then(|module| module.call_method0("parent_process").ok())
@@ -46,11 +48,19 @@ fn register(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn leave(py: Python<'_>) {
-    if let Some(sentence) = receipt::sentence() {
-        report::log(py, "info", &sentence);
-    }
-    if let Some(monitor) = crate::monitor() {
-        py.detach(|| monitor.shutdown(monitor.config().flush_timeout));
-    }
+fn leave(py: Python<'_>) -> PyResult<()> {
+    // What came of a replay is said before the end: what is left to the text is done when we have returned.
+    let said = receipt::sentence().map_or(Ok(()), |sentence| {
+        boundary::native(
+            py,
+            "leave",
+            || (),
+            || {
+                report::log(py, "info", &sentence);
+                Ok(())
+            },
+        )
+    });
+    py.detach(installed::shutdown);
+    said
 }

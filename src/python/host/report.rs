@@ -1,5 +1,6 @@
 //! What we say in the log: through Python's `logging`, logger `jitspan`, so that the user's handlers and levels hold.
-//! Each function may be called from anywhere: a handler that raises is swallowed, as `logging` itself would.
+//! Each function may be called from anywhere: a line is left to `boundary.py`, which writes it when the native has
+//! returned, for a handler may take its time.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::model::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
-use crate::python::host::fork_gate;
+use crate::python::host::boundary;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
 const WARNED: usize = 8192;
@@ -17,21 +18,7 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
-    // Not the guard: it would come here again.
-    let _ = logger(py).and_then(|logger| fork_gate::write(py, || logger.call_method1(level, ("%s", message))));
-}
-
-/// Logs what few read: the message is not even made for nobody.
-pub fn debug(py: Python<'_>, message: impl FnOnce() -> String) {
-    const DEBUG: i32 = 10;
-    let enabled = logger(py).and_then(|logger| logger.call_method1("isEnabledFor", (DEBUG,))?.is_truthy());
-    if enabled.unwrap_or(false) {
-        log(py, "debug", &message());
-    }
-}
-
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("logging")?.call_method1("getLogger", ("jitspan",))
+    boundary::leave_text(py, "write", (level, message).into_pyobject(py));
 }
 
 /// Says that a part of ours failed. The server goes on.
@@ -40,12 +27,33 @@ pub fn fault(py: Python<'_>, place: &str, message: &str) {
     log(py, "warning", &text);
 }
 
-/// Warns of a compile: once for each kernel and specialization, every time in verbose mode.
-pub fn warn(py: Python<'_>, event: &CompileEvent, waiting: usize, specialization: &str, verbose: bool) {
-    if event.manual_warmup {
+/// What we say goes where an engine's own log does, in its format, unless somebody has set up a handler for us.
+pub fn speak_through(py: Python<'_>, engine: &str) {
+    // Not the guard: it would come here again.
+    let _ = py.import("logging").and_then(|logging| {
+        let logger = logging.call_method1("getLogger", ("jitspan",))?;
+        let theirs = logging.call_method1("getLogger", (engine,))?;
+        let has_handlers = |logger: &Bound<'_, PyAny>| logger.getattr("handlers")?.is_truthy();
+        let root = logging.call_method0("getLogger")?;
+        if has_handlers(&theirs)? && !has_handlers(&logger)? && !has_handlers(&root)? {
+            logger.setattr("parent", theirs)?;
+        }
+        Ok(())
+    });
+}
+
+/// Warns of a compile: once for each kernel and specialization, every time in verbose mode. `whose`: who waited.
+pub fn warn(
+    py: Python<'_>,
+    event: &CompileEvent,
+    (waiting, whose): (usize, &str),
+    specialization: &str,
+    verbose: bool,
+) {
+    if event.manual_warmup || event.expected {
         return;
     }
-    let text = describe(event, waiting);
+    let text = format!("{}{whose}", describe(event, waiting));
     if verbose {
         log(py, "warning", &format!("{text}{}", verbose_detail(event)));
         return;
@@ -67,13 +75,13 @@ pub fn forget() {
 fn verbose_detail(event: &CompileEvent) -> String {
     let none = Detail::default();
     let detail = event.detail.as_deref().unwrap_or(&none);
+    // Not the stack, which is 30 lines: it is on the event.
     let options = (!event.options.is_empty()).then(|| assignments(&event.options));
     let parts = [
         ("constexprs", &detail.constexprs),
         ("signature", &detail.signature),
         ("options", &options),
         ("key", &detail.key),
-        ("stack", &detail.stack),
     ];
     let known = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
     format!(" {}", known.collect::<Vec<_>>().join("; "))

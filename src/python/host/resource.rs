@@ -10,6 +10,9 @@ use crate::python::host::convert;
 use crate::python::host::imports;
 use crate::semconv::resource as key;
 
+/// Attributes of a resource that are taken over.
+const ATTRIBUTES: usize = 1024;
+
 /// Tells the core what is known now. Cheap enough for every `activate()` and the first event of a process; a provider
 /// that is set later than that is found by the next.
 pub fn adopt(py: Python<'_>) {
@@ -41,6 +44,6 @@ fn provider(py: Python<'_>) -> Option<Foreign> {
     // A `BoundedAttributes` of the SDK is a MutableMapping, but not by registration in all of its versions.
     let copy = PyDict::new(py);
     copy.call_method1("update", (attributes,)).ok()?;
-    let attributes = convert::attributes(Some(copy.as_any()));
+    let attributes = convert::attributes(Some(copy.as_any()), ATTRIBUTES);
     Some(attributes.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
 }

@@ -11,23 +11,25 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
-use crate::export::LiveSpan;
+use crate::live::LiveSpan;
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Failure};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{self, get};
 use crate::python::host::guard::guard;
+use crate::python::host::here;
 use crate::python::host::imports;
 use crate::python::live::otel_span::mapping;
 use crate::python::live::provider_flush;
-use crate::semconv::attribute;
+use crate::semconv::{attribute, datadog};
 
 const PLACE: &str = "datadog_span";
 
 /// ddtrace's own current span, if the program has imported ddtrace.
 pub fn current(py: Python<'_>) -> Option<DatadogSpan> {
-    let span = get(&imports::loaded(py, "ddtrace")?, "tracer")?.call_method0("current_span").ok()?;
+    let span = get(&imports::loaded(py, "ddtrace")?, "tracer")?.call_method0("current_span").or_none(py)?;
     DatadogSpan::new(&span).filter(LiveSpan::is_recording)
 }
 
@@ -103,12 +105,12 @@ impl LiveSpan for DatadogSpan {
         self.with(|span| {
             let py = span.py();
             // Not `set_exc_info`, which does nothing for an exception that has not been raised yet.
-            let frames = py.import("traceback")?.call_method0("format_stack")?.extract::<Vec<String>>()?;
-            let stack = format!("{}{}: {}\n", frames.concat(), failure.error_type, failure.message);
+            let frames = here::stack(py).unwrap_or_default();
+            let stack = format!("{frames}{}: {}\n", failure.error_type, failure.message);
             span.setattr("error", 1)?;
             for (key, text) in [
                 (attribute::ERROR_TYPE, &failure.error_type),
-                (attribute::ERROR_MESSAGE, &failure.message),
+                (datadog::ERROR_MESSAGE, &failure.message),
                 ("error.stack", &stack),
             ] {
                 span.call_method1("set_tag", (key, text))?;
@@ -119,8 +121,8 @@ impl LiveSpan for DatadogSpan {
 
     fn flush(&self, _timeout: Duration) -> Option<Receiver<()>> {
         Python::try_attach(|py| {
-            let flush = get(&imports::loaded(py, "ddtrace")?, "tracer")?.getattr("flush").ok()?.unbind();
-            provider_flush::start(py, move |py| flush.call0(py).map(drop))
+            let flush = get(&get(&imports::loaded(py, "ddtrace")?, "tracer")?, "flush")?;
+            provider_flush::start(&flush, PyTuple::empty(py))
         })
         .flatten()
     }

@@ -2,13 +2,19 @@
 //!
 //! A span knows its parent's ids only, and the SDK keeps no list of open spans. To keep one ourselves would cost every
 //! span that the program starts, so we look for the parents when something compiles, among the objects of Python's
-//! garbage collector: about 50 ms for a million objects, once for each span on which something compiles and which
-//! has a parent in this process. A program in which that takes too long is spared it: then only
-//! young spans are found. `gc.freeze()`, which servers call after start-up, takes objects out of the search.
+//! garbage collector, once for each span on which something compiles and which has a parent in this process.
+//!
+//! `gc.get_objects` holds the interpreter until its list is made: 40 to 350 ns for each object (CPython 3.11; a heap that
+//! lies in order, and one that does not), 23 ms in a process with torch. So it is asked only for what can be told to be
+//! small beforehand. The young objects are: a request's spans are among them until some 7,000 more have been made that
+//! stay. The old ones are so only in a small process.
+//!
+//! Looked at and left: the locals of the frames around us (up to CPython 3.12 to read them keeps their values, tensors
+//! too, alive until the frame ends), `gc.get_referrers` (slower, and for all generations), `contextvars` (hold the
+//! current span only; the ones before it are in tokens that nothing leads to).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
@@ -24,13 +30,15 @@ type Ids = (u128, u64);
 static FOUND: Mutex<VecDeque<(Ids, Option<Py<PyWeakrefReference>>)>> = Mutex::new(VecDeque::new());
 const FOUND_KEPT: usize = 64;
 
-/// The old objects are where a large program has its millions, and a request's spans seldom are.
+/// Where a large program has its millions of objects, and seldom a request's spans.
 const OLDEST: u8 = 2;
-/// A search among them that took longer was the last one: what we do must not be a stall of its own.
-/// A debug build takes ten times as long for each object: 40 ms for 110,000.
-const LONGEST_FULL_SEARCH: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
-/// How long the last one took, in microseconds.
-static FULL_SEARCH: AtomicU64 = AtomicU64::new(0);
+/// How long the interpreter may be held for one list, ns: what we do must not be a stall of its own.
+const HELD: u64 = 15_000_000;
+/// What an object takes, ns, until we have measured it, and at least.
+const COST: u64 = 80;
+/// The same as measured, by lists of more objects than this.
+static MEASURED: AtomicU64 = AtomicU64::new(0);
+const MEASURED_BY: usize = 10_000;
 
 /// The local root around `span`. None: it is one itself, or its parents are gone.
 pub fn find<'py>(span: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -63,22 +71,23 @@ fn search<'py>(span: &Bound<'py, PyAny>, mut parent: Ids) -> PyResult<Option<Bou
     let garbage_collector = py.import("gc")?;
     let mut open: HashMap<Ids, Bound<'py, PyAny>> = HashMap::new();
     let mut root = None;
-    for generation in 0..3 {
-        if generation == OLDEST && FULL_SEARCH.load(Ordering::Relaxed) > LONGEST_FULL_SEARCH.as_micros() as u64 {
-            break;
+    for generation in 0..=OLDEST {
+        let cost = COST.max(MEASURED.load(Ordering::Relaxed));
+        if objects_in(&garbage_collector, generation)?.saturating_mul(cost) > HELD {
+            continue;
         }
         let began = own_time(py)?;
-        let objects = garbage_collector.call_method1("get_objects", (generation,))?;
+        let objects = garbage_collector.call_method1("get_objects", (generation,))?.cast_into::<PyList>()?;
+        if objects.len() > MEASURED_BY {
+            let took = own_time(py)?.saturating_sub(began);
+            MEASURED.store(took / objects.len() as u64, Ordering::Relaxed);
+        }
         // The list holds objects that are not finished yet, which only their own code may touch. We look at nothing
         // but the type of what is no span.
-        for object in objects.cast::<PyList>()?.iter().filter(|object| object.get_type_ptr() == class.as_type_ptr()) {
+        for object in objects.iter().filter(|object| object.get_type_ptr() == class.as_type_ptr()) {
             if let Some(own) = get(&object, "context").as_ref().and_then(ids).filter(|own| own.0 == parent.0) {
                 open.insert(own, object);
             }
-        }
-        if generation == OLDEST {
-            let took = Duration::from_nanos(own_time(py)?.saturating_sub(began));
-            FULL_SEARCH.store(took.as_micros() as u64, Ordering::Relaxed);
         }
         while let Some(found) = open.remove(&parent) {
             let next = local_parent(&found);
@@ -92,6 +101,19 @@ fn search<'py>(span: &Bound<'py, PyAny>, mut parent: Ids) -> PyResult<Option<Bou
         }
     }
     Ok(root)
+}
+
+/// About how many objects a generation has. Nothing says it; what is known at no cost is more.
+fn objects_in(garbage_collector: &Bound<'_, PyModule>, generation: u8) -> PyResult<u64> {
+    if generation == OLDEST {
+        // Blocks of memory: 2 to 4 for each object (3.11, with and without torch).
+        let blocks = garbage_collector.py().import("sys")?.call_method0("getallocatedblocks")?.extract::<u64>()?;
+        return Ok(blocks / 5 * 2);
+    }
+    // A program may have switched collecting off, and then all are young.
+    let (made, collections, _) = garbage_collector.call_method0("get_count")?.extract::<(u64, u64, u64)>()?;
+    let (threshold, ..) = garbage_collector.call_method0("get_threshold")?.extract::<(u64, u64, u64)>()?;
+    Ok(if generation == 0 { made } else { collections.saturating_mul(threshold) })
 }
 
 /// CPU time of this thread, ns: on a machine that is busy with something else, the search is not what takes long.

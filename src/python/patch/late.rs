@@ -1,6 +1,6 @@
 //! When module X has been imported, run f: now if it is in, else right after its import. Imports nothing itself.
 //!
-//! A finder at the front of `sys.meta_path` answers for the names in the table only. It takes the spec that the other
+//! A finder (`late.py`) at the front of `sys.meta_path` answers for the names in the table only. It takes the spec that the other
 //! finders give, and puts an `exec_module` on that spec's loader, the instance, which takes itself off when it runs:
 //! the loader that the module ends up with is the one that it would have without us. (A loader of our own around it
 //! would have to be taken off `__spec__` and `__loader__` afterwards, and would be missed by whoever looks meanwhile.)
@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
-use pyo3::{PyTraverseError, PyVisit};
+use pyo3::types::PyList;
 
 use crate::process::lock::Mutex;
+use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
+use crate::python::host::text::{self, Text};
 
 /// What runs when a module has been imported, or imported again (`importlib.reload`).
 pub type Imported = Arc<dyn Fn(&Bound<'_, PyAny>) -> PyResult<()> + Send + Sync>;
@@ -29,7 +30,7 @@ static TABLE: Mutex<BTreeMap<&'static str, Vec<Imported>>> = Mutex::new(BTreeMap
 static HALFWAY: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 static ANY_HALFWAY: AtomicBool = AtomicBool::new(false);
 
-static FINDER: Mutex<Option<Py<Finder>>> = Mutex::new(None);
+static FINDER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
 thread_local! {
     /// Names whose spec this thread is asking the other finders for: some of them ask the whole path again.
@@ -98,18 +99,21 @@ pub fn forget(py: Python<'_>, module: &str) {
 pub fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
     let module = imports::loaded(py, name)?;
     let initializing = get(&module, "__spec__").and_then(|spec| get(&spec, "_initializing"));
-    let initializing = initializing.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    let initializing = initializing.is_some_and(|flag| flag.is_truthy().or_none(py).unwrap_or(false));
     (!initializing).then_some(module)
 }
 
 fn watch(py: Python<'_>) -> PyResult<()> {
-    let finder = {
-        let mut finder = FINDER.lock();
-        match &*finder {
-            Some(_) => return Ok(()),
-            None => finder.insert(Py::new(py, Finder)?).clone_ref(py),
-        }
-    };
+    if FINDER.lock().is_some() {
+        return Ok(());
+    }
+    let finder = TEXT.get(py, "ImportWatch")?.call0()?;
+    let kept = FINDER.lock().replace(finder.clone().unbind());
+    // Two threads at once: one stays.
+    if let Some(other) = kept {
+        *FINDER.lock() = Some(other);
+        return Ok(());
+    }
     meta_path(py)?.insert(0, finder)
 }
 
@@ -121,134 +125,59 @@ fn watched(name: &str) -> Option<&'static str> {
     TABLE.lock().get_key_value(name).map(|(name, _)| *name)
 }
 
-/// In `sys.meta_path`, first.
-#[pyclass(frozen, module = "jitspan", name = "ImportWatch")]
-struct Finder;
+static TEXT: Text = Text::new(include_str!("late.py"));
 
-#[pymethods]
-impl Finder {
-    #[pyo3(signature = (name, path = None, target = None))]
-    fn find_spec<'py>(
-        slf: &Bound<'py, Self>,
-        name: &str,
-        path: Option<Bound<'py, PyAny>>,
-        target: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        catch_up(slf.py());
-        let Some(name) = watched(name) else { return Ok(None) };
-        if ASKING.with_borrow(|asking| asking.contains(&name)) {
-            return Ok(None);
-        }
-        ASKING.with_borrow_mut(|asking| asking.push(name));
-        let spec = ask_others(slf, name, path, target);
-        ASKING.with_borrow_mut(|asking| asking.retain(|other| *other != name));
-        if let Some(loader) = spec.as_ref().ok().and_then(Option::as_ref).and_then(|spec| get(spec, "loader")) {
-            guard(slf.py(), "late.loader", || stand_on(&loader, name));
-        }
-        spec
+/// Compiles the text. Called when the module is imported.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    let globals = text::natives(
+        py,
+        [wrap_pyfunction!(begins, py)?, wrap_pyfunction!(ends, py)?, wrap_pyfunction!(has_been_imported, py)?],
+    )?;
+    for name in ["perform", "fault"] {
+        globals.set_item(name, boundary::TEXT.get(py, name)?)?;
     }
+    TEXT.compile(py, &globals)
 }
 
-/// What the finders after us answer; an exception of theirs is theirs.
-fn ask_others<'py>(
-    finder: &Bound<'py, Finder>,
-    name: &str,
-    path: Option<Bound<'py, PyAny>>,
-    target: Option<Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let all: Vec<_> = meta_path(finder.py())?.iter().collect();
-    let after = all.iter().position(|other| other.is(finder)).map_or(0, |at| at + 1);
-    for other in all.iter().skip(after) {
-        let Some(find) = get(other, "find_spec") else { continue };
-        let spec = find.call1((name, &path, &target))?;
-        if !spec.is_none() {
-            return Ok(Some(spec));
-        }
-    }
-    Ok(None)
-}
-
-fn stand_on(loader: &Bound<'_, PyAny>, name: &'static str) -> PyResult<()> {
-    // `importlib.util.LazyLoader` only prepares the module; the loader inside it runs when it is first used.
-    let lazy = loader.get_type().name()? == "LazyLoader";
-    let inner = if lazy { get(loader, "loader") } else { None };
-    let loader = inner.as_ref().unwrap_or(loader);
-    // A class is the loader of built-in and frozen modules, and cannot be changed.
-    if get(loader, "exec_module").is_none() || loader.is_instance_of::<PyType>() {
-        return Ok(());
-    }
-    let before = own_execution(loader);
-    let ours = before.as_ref().and_then(|before| before.cast::<Execution>().ok());
-    if ours.is_some_and(|ours| ours.get().name == name) {
-        return Ok(());
-    }
-    let weak = PyWeakrefReference::new(loader)?.unbind();
-    let execution = Execution { loader: weak, before: before.map(Bound::unbind), name };
-    loader.setattr(EXECUTE, Py::new(loader.py(), execution)?)
-}
-
-/// What stands on the loader, the instance; not its class's method.
-fn own_execution<'py>(loader: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    loader.getattr("__dict__").ok()?.cast_into::<PyDict>().ok()?.get_item(EXECUTE).ok().flatten()
-}
-
-const EXECUTE: &str = "exec_module";
-
-/// `exec_module` of one loader, until it has run.
-#[pyclass(frozen, module = "jitspan")]
-struct Execution {
-    /// Weak: the loader has us, and is not always used.
-    loader: Py<PyWeakrefReference>,
-    /// What somebody else had put there.
-    before: Option<Py<PyAny>>,
-    name: &'static str,
-}
-
-#[pymethods]
-impl Execution {
-    fn __call__(slf: &Bound<'_, Self>, module: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let Some(loader) = slf.get().loader.bind(py).upgrade() else {
-            return Err(PyImportError::new_err("the loader is gone"));
-        };
-        let name = get(module, "__name__").and_then(|name| name.extract::<String>().ok());
-        // zipimport has one loader for all modules of an archive.
-        if name.as_deref() != Some(slf.get().name) {
-            return slf.get().behind(&loader)?.call1((module,)).map(Bound::unbind);
-        }
-        if own_execution(&loader).is_some_and(|now| now.is(slf)) {
-            match &slf.get().before {
-                Some(before) => loader.setattr(EXECUTE, before)?,
-                None => loader.delattr(EXECUTE)?,
-            }
-        }
-        let result = slf.get().behind(&loader)?.call1((module,))?;
-        run_all(slf.get().name, module);
-        Ok(result.unbind())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.before)
-    }
-}
-
-impl Execution {
-    /// What the loader would have run without us.
-    fn behind<'py>(&self, loader: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = loader.py();
-        match &self.before {
-            Some(before) => Ok(before.bind(py).clone()),
-            None => py.import("builtins")?.getattr("super")?.call1((loader.get_type(), loader)).and_then(|parent| {
-                // `super` starts above the class itself.
-                let own = loader.get_type().getattr("__dict__")?.get_item(EXECUTE);
-                match own {
-                    Ok(own) if own.hasattr("__get__")? => own.call_method1("__get__", (loader, loader.get_type())),
-                    Ok(own) => Ok(own),
-                    Err(_) => parent.getattr(EXECUTE),
+/// For the text: the search for a module begins. Whether it is one that is waited for.
+#[pyfunction]
+fn begins(py: Python<'_>, name: &str) -> PyResult<bool> {
+    boundary::native(
+        py,
+        "late.find",
+        || false,
+        || {
+            catch_up(py);
+            let Some(name) = watched(name) else { return Ok(false) };
+            Ok(ASKING.with_borrow_mut(|asking| {
+                let asks = !asking.contains(&name);
+                if asks {
+                    asking.push(name);
                 }
-            }),
-        }
-    }
+                asks
+            }))
+        },
+    )
+}
+
+/// For the text: it has ended.
+#[pyfunction]
+fn ends(name: &str) {
+    ASKING.with_borrow_mut(|asking| asking.retain(|other| *other != name));
+}
+
+/// For the text: the module's code has run.
+#[pyfunction]
+fn has_been_imported(py: Python<'_>, name: &str, module: &Bound<'_, PyAny>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "late.run",
+        || (),
+        || {
+            run_all(name, module);
+            Ok(())
+        },
+    )
 }
 
 fn run_all(name: &str, module: &Bound<'_, PyAny>) {

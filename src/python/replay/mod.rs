@@ -12,32 +12,36 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyDict};
+use pyo3::types::{PyCFunction, PyTuple};
 
+use crate::cli::warm::WarmArguments;
 use crate::config::{Config, Settings};
-use crate::manifest::cli::WarmArguments;
 use crate::python::arming;
+use crate::python::engines;
+use crate::python::host::boundary;
 use crate::python::host::convert::get_text;
+use crate::python::host::text::{self, Text};
 use plan::Plan;
 
-const TEXT: &str = include_str!("replay.py");
+static TEXT: Text = Text::new(include_str!("replay.py"));
 
-/// The text's globals, compiled once.
-fn text(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
-    static GLOBALS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let globals = GLOBALS.get_or_try_init(py, || {
-        let globals = PyDict::new(py);
-        let builtins = py.import("builtins")?;
-        globals.set_item("__name__", "jitspan")?;
-        globals.set_item("__builtins__", &builtins)?;
-        globals.set_item("begin", wrap_pyfunction!(begin, py)?)?;
-        globals.set_item("used", wrap_pyfunction!(receipt::used, py)?)?;
-        let code = builtins.call_method1("compile", (TEXT, "<jitspan>", "exec"))?;
-        builtins.call_method1("exec", (code, &globals))?;
-        PyResult::Ok(globals.unbind())
-    })?;
-    Ok(globals.bind(py))
+/// Where faults of a replay are counted.
+const PLACE: &str = "preload";
+
+/// Compiles the text, and puts its function in the place of the one that carries its documentation. Called when the module
+/// is imported.
+///
+/// # Errors
+/// Python's, for a text that is wrong.
+pub fn prepare(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let globals = text::natives(py, [wrap_pyfunction!(begin, py)?, wrap_pyfunction!(receipt::used, py)?])?;
+    globals.set_item("perform", boundary::TEXT.get(py, "perform")?)?;
+    TEXT.compile(py, &globals)?;
+    // Made here, and not with the first replay.
+    let _ = (py.get_type::<Plan>(), py.get_type::<mock::MockPointer>(), py.get_type::<mock::MockType>());
+    let function = TEXT.get(py, "preload")?;
+    function.setattr("__doc__", get_text(&module.getattr("preload")?, "__doc__"))?;
+    module.setattr("preload", function)
 }
 
 /// Compiles, before requests come, what a manifest says compiled late: by Triton's own launch path, with arguments of the
@@ -61,26 +65,32 @@ pub fn preload(path: Option<PathBuf>, timeout: Option<f64>, threads: Option<usiz
     Err(PyRuntimeError::new_err("jitspan was not initialized"))
 }
 
-/// Puts the text's function in the place of the one that carries its documentation.
+/// Replays for an engine that is about to take requests, and goes on with `then`. Where there is nothing to replay, that is
+/// at once; else both are left to be done when the native has returned, because Triton's code runs in a replay.
 ///
 /// # Errors
-/// Python's, for a text that is wrong.
-pub fn finish(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let function = text(module.py())?.as_any().get_item("preload")?;
-    function.setattr("__doc__", get_text(&module.getattr("preload")?, "__doc__"))?;
-    module.setattr("preload", function)
-}
-
-/// Replays for an engine that is about to take requests.
-///
-/// # Errors
-/// What is no `Exception`.
-pub fn before_requests(py: Python<'_>) -> PyResult<()> {
-    let wanted = Config::resolve(&Settings::default(), &crate::python::engines::variable)
+/// Python's, when there is no memory.
+pub fn before_requests(py: Python<'_>, then: impl Fn(Python<'_>) + Send + Sync + 'static) -> PyResult<()> {
+    let wanted = Config::resolve(&Settings::default(), &engines::variable)
         .is_ok_and(|config| config.preload && config.manifest.is_some());
-    if wanted {
-        text(py)?.as_any().get_item("preload")?.call0()?;
+    if !wanted {
+        then(py);
+        return Ok(());
     }
+    let then = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+        let py = arguments.py();
+        boundary::native(
+            py,
+            PLACE,
+            || (),
+            || {
+                then(py);
+                Ok(())
+            },
+        )
+    })?;
+    boundary::leave(&TEXT.get(py, "preload")?, PyTuple::empty(py));
+    boundary::leave(then.as_any(), PyTuple::empty(py));
     Ok(())
 }
 
@@ -105,7 +115,7 @@ pub fn warm(py: Python<'_>, arguments: &WarmArguments) -> PyResult<u8> {
         }
     })?;
     let target = (backend, arch, lanes);
-    let counts = text(py)?.as_any().get_item("warm")?.call1((begin, arguments.import.clone(), target))?;
+    let counts = TEXT.get(py, "warm")?.call1((begin, arguments.import.clone(), target))?;
     let missing: u64 = ["gone", "failed", "late", "malformed"]
         .iter()
         .filter_map(|name| counts.get_item(name).ok()?.extract::<u64>().ok())
@@ -122,6 +132,16 @@ fn begin(
     threads: Option<usize>,
     load: bool,
 ) -> PyResult<Plan> {
+    boundary::native(py, PLACE, || Plan::off("the interpreter ends"), || plan(py, path, timeout, threads, load))
+}
+
+fn plan(
+    py: Python<'_>,
+    path: Option<PathBuf>,
+    timeout: Option<f64>,
+    threads: Option<usize>,
+    load: bool,
+) -> PyResult<Plan> {
     if threads == Some(0) {
         return Err(PyValueError::new_err("preload threads: expected a number above 0, got 0"));
     }
@@ -130,7 +150,7 @@ fn begin(
             .map_err(|_| PyValueError::new_err(format!("preload timeout: expected seconds, got {seconds}")))
     };
     let timeout = timeout.map(seconds).transpose()?;
-    let config = match Config::resolve(&Settings::default(), &crate::python::engines::variable) {
+    let config = match Config::resolve(&Settings::default(), &engines::variable) {
         Ok(config) => config,
         // `activate()` says it, and stops.
         Err(error) => return Ok(Plan::off(&format!("preload: nothing was done: {error}"))),

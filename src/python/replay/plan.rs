@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::PLACE;
 use super::decode::{self, Unsupported, argument, decode, said};
 use super::find::Found;
 use super::receipt::{self, Receipt};
@@ -20,7 +21,8 @@ use crate::model::recipe::{Recipe, Tuning, What};
 use crate::process::lock::Mutex;
 use crate::python::hooks::triton::autotune::whole_configuration;
 use crate::python::hooks::triton::{describe, manual, recipe};
-use crate::python::host::convert::get;
+use crate::python::host::boundary::{self, OrNone};
+use crate::python::host::convert::{get, type_name};
 use crate::python::host::imports;
 
 /// Options that Triton's own `run` sets.
@@ -56,6 +58,9 @@ struct State {
     stopped: bool,
     shown: bool,
 }
+
+/// For Python, which takes it apart at once: number of its line, function, arguments, and keywords with the options.
+type Launch<'py> = (usize, Py<PyAny>, Bound<'py, PyTuple>, Bound<'py, PyDict>);
 
 /// A replay that is going on.
 #[pyclass(frozen, module = "jitspan")]
@@ -109,7 +114,7 @@ impl Plan {
 
 /// From 3.6 on a compile lets go of the interpreter, and threads help.
 fn allowed_threads(py: Python<'_>, wanted: Option<usize>) -> usize {
-    if describe::version(py).is_none_or(|version| version < (3, 6)) {
+    if describe::version().is_none_or(|version| version < (3, 6)) {
         return 1;
     }
     let ranks = recipe::rank(py).map_or(1, |(_, all)| usize::try_from(all).unwrap_or(1).max(1));
@@ -171,57 +176,21 @@ impl Plan {
     }
 
     /// Kernels that lines may mean.
-    fn candidates(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        let recipes: Vec<Recipe> = self.state.lock().lines.iter().map(|line| line.recipe.clone()).collect();
-        // Not under our lock: that runs Python.
-        let found = Found::new(py, recipes.iter());
-        let candidates = found.functions().map(|function| function.clone_ref(py)).collect();
-        self.state.lock().found = Arc::new(found);
-        candidates
+    fn candidates(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        boundary::native(py, PLACE, Vec::new, || Ok(self.find(py)))
     }
 
     /// Makes the list of what is to be compiled, and restores tunings.
-    fn prepare(&self, py: Python<'_>) {
-        let (lines, found) = {
-            let state = self.state.lock();
-            (state.lines.clone(), Arc::clone(&state.found))
-        };
-        let target = recipe::current_target(py).unwrap_or_default();
-        let version = describe::whole_version(py).unwrap_or_default();
-        let mut jobs = VecDeque::new();
-        let mut settled = Vec::new();
-        let mut changed = 0;
-        for (number, line) in lines.iter().enumerate() {
-            let recipe = &line.recipe;
-            if recipe.unsupported.is_some() {
-                continue;
-            }
-            if let (What::Tuning, Some(tuning)) = (recipe.kind, &recipe.tuning) {
-                if recipe.target == target && recipe.runtime_version == version {
-                    settled.push((number, restore(py, recipe, tuning, &found)));
-                } else {
-                    settled.push((number, Outcome::Unsupported("a tuning of another device or version".to_owned())));
-                }
-                continue;
-            }
-            let (functions, is_changed) = found.kernel(py, &recipe.kernel);
-            let fitting: Vec<_> = functions.into_iter().filter(|function| fits(function, recipe)).collect();
-            if fitting.is_empty() {
-                settled.push((number, Outcome::Gone));
-            }
-            changed += usize::from(is_changed && !fitting.is_empty());
-            jobs.extend(fitting.into_iter().map(|function| Job { line: number, function: function.unbind() }));
-        }
-        // Ranks that share a cache on disk begin at different places: each compiles its part first, and finds the others'.
-        if let Some((rank, all)) = recipe::rank(py).filter(|(rank, all)| (0..*all).contains(rank)) {
-            jobs.rotate_left(jobs.len() * rank as usize / (all as usize).max(1));
-        }
-        let mut state = self.state.lock();
-        state.jobs = jobs;
-        state.receipt.changed = changed;
-        for (number, outcome) in settled {
-            state.settle(number, outcome);
-        }
+    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        boundary::native(
+            py,
+            PLACE,
+            || (),
+            || {
+                self.list(py);
+                Ok(())
+            },
+        )
     }
 
     /// This thread compiles.
@@ -235,24 +204,8 @@ impl Plan {
     }
 
     /// The next kernel: number of its line, function, arguments, and keywords with the options. None: no more, or no time.
-    #[expect(clippy::type_complexity, reason = "a tuple for Python, taken apart at once")]
-    fn take<'py>(&self, py: Python<'py>) -> Option<(usize, Py<PyAny>, Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        loop {
-            let (job, recipe) = {
-                let mut state = self.state.lock();
-                if state.stopped || Instant::now() >= self.deadline {
-                    return None;
-                }
-                let job = state.jobs.pop_front()?;
-                let recipe = state.lines.get(job.line)?.recipe.clone();
-                (job, recipe)
-            };
-            manual::take_replayed();
-            match self.call(py, job.function.bind(py), &recipe) {
-                Ok((arguments, keywords)) => return Some((job.line, job.function, arguments, keywords)),
-                Err(reason) => self.state.lock().settle(job.line, Outcome::Unsupported(reason)),
-            }
-        }
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Launch<'py>>> {
+        boundary::native(py, PLACE, || None, || Ok(self.next(py)))
     }
 
     /// It compiled, or was there.
@@ -266,20 +219,22 @@ impl Plan {
     }
 
     /// It did not.
-    fn failed(&self, number: usize, error: &Bound<'_, PyAny>) {
+    fn failed(&self, number: usize, error: &Bound<'_, PyAny>) -> PyResult<()> {
         manual::take_replayed();
-        let reason = reason(error);
+        let reason = reason(error)?;
         let mut state = self.state.lock();
         // What was stopped had no time.
         if !state.stopped {
             state.settle(number, Outcome::Failed(reason));
         }
+        Ok(())
     }
 
     /// Nothing can be compiled at all.
-    fn give_up(&self, error: &Bound<'_, PyAny>) {
-        let reason = reason(error);
+    fn give_up(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reason = reason(error)?;
         self.state.lock().receipt.refuse(&reason);
+        Ok(())
     }
 
     /// No thread begins another.
@@ -326,6 +281,78 @@ impl Plan {
 }
 
 impl Plan {
+    fn find(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        let recipes: Vec<Recipe> = self.state.lock().lines.iter().map(|line| line.recipe.clone()).collect();
+        // Not under our lock: that runs Python.
+        let found = Found::new(py, recipes.iter());
+        let candidates = found.functions().map(|function| function.clone_ref(py)).collect();
+        self.state.lock().found = Arc::new(found);
+        candidates
+    }
+
+    /// Makes the list of what is to be compiled, and restores tunings.
+    fn list(&self, py: Python<'_>) {
+        let (lines, found) = {
+            let state = self.state.lock();
+            (state.lines.clone(), Arc::clone(&state.found))
+        };
+        let target = recipe::current_target(py).unwrap_or_default();
+        let version = describe::whole_version().unwrap_or_default();
+        let mut jobs = VecDeque::new();
+        let mut settled = Vec::new();
+        let mut changed = 0;
+        for (number, line) in lines.iter().enumerate() {
+            let recipe = &line.recipe;
+            if recipe.unsupported.is_some() {
+                continue;
+            }
+            if let (What::Tuning, Some(tuning)) = (recipe.kind, &recipe.tuning) {
+                if recipe.target == target && recipe.runtime_version == version {
+                    settled.push((number, restore(py, recipe, tuning, &found)));
+                } else {
+                    settled.push((number, Outcome::Unsupported("a tuning of another device or version".to_owned())));
+                }
+                continue;
+            }
+            let (functions, is_changed) = found.kernel(py, &recipe.kernel);
+            let fitting: Vec<_> = functions.into_iter().filter(|function| fits(function, recipe)).collect();
+            if fitting.is_empty() {
+                settled.push((number, Outcome::Gone));
+            }
+            changed += usize::from(is_changed && !fitting.is_empty());
+            jobs.extend(fitting.into_iter().map(|function| Job { line: number, function: function.unbind() }));
+        }
+        // Ranks that share a cache on disk begin at different places: each compiles its part first, and finds the others'.
+        if let Some((rank, all)) = recipe::rank(py).filter(|(rank, all)| (0..*all).contains(rank)) {
+            jobs.rotate_left(jobs.len() * rank as usize / (all as usize).max(1));
+        }
+        let mut state = self.state.lock();
+        state.jobs = jobs;
+        state.receipt.changed = changed;
+        for (number, outcome) in settled {
+            state.settle(number, outcome);
+        }
+    }
+
+    fn next<'py>(&self, py: Python<'py>) -> Option<Launch<'py>> {
+        loop {
+            let (job, recipe) = {
+                let mut state = self.state.lock();
+                if state.stopped || Instant::now() >= self.deadline {
+                    return None;
+                }
+                let job = state.jobs.pop_front()?;
+                let recipe = state.lines.get(job.line)?.recipe.clone();
+                (job, recipe)
+            };
+            manual::take_replayed();
+            match self.call(py, job.function.bind(py), &recipe) {
+                Ok((arguments, keywords)) => return Some((job.line, job.function, arguments, keywords)),
+                Err(reason) => self.state.lock().settle(job.line, Outcome::Unsupported(reason)),
+            }
+        }
+    }
+
     /// A launch's arguments.
     fn call<'py>(
         &self,
@@ -438,9 +465,11 @@ fn made<'py>(py: Python<'py>, tuning: &Tuning, found: &Found) -> Result<Bound<'p
 }
 
 /// An exception in one line.
-fn reason(error: &Bound<'_, PyAny>) -> String {
-    let name = crate::python::host::convert::type_name(error);
-    let text = error.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
-    crate::model::attribute::bounded(&format!("{name}: {line}"), 300).into_owned()
+fn reason(error: &Bound<'_, PyAny>) -> PyResult<String> {
+    boundary::native(error.py(), PLACE, String::new, || {
+        let name = type_name(error);
+        let text = error.str().or_none(error.py()).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+        Ok(crate::model::attribute::bounded(&format!("{name}: {line}"), 300).into_owned())
+    })
 }

@@ -1,4 +1,5 @@
-# Compiles what a manifest names, by Triton's own launch path. Compiled by `mod.rs`, which gives `begin` and `used`.
+# Compiles what a manifest names, by Triton's own launch path. Compiled by `mod.rs`, which gives `begin`, `used` and
+# `perform`.
 # Triton's code runs here and never above a Rust frame: a compile takes seconds, and a thread that is still in one when
 # the interpreter ends is ended where it stands.
 import atexit
@@ -15,7 +16,10 @@ _PATIENCE = 2.0
 
 
 def preload(path=None, *, timeout=None, threads=None):
-    return replay(begin(path, timeout, threads, True))
+    try:
+        return replay(begin(path, timeout, threads, True))
+    finally:
+        perform()
 
 
 def replay(plan):
@@ -171,6 +175,7 @@ def _work(plan, driver, device):
                 plan.succeeded(number, kernel)
     finally:
         plan.leave()
+        perform()
 
 
 # A function's pre-run hooks are the server's, and made for real arguments.

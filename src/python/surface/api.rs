@@ -7,12 +7,16 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
+use crate::process::installed;
 use crate::python::arming;
 use crate::python::hooks;
-use crate::python::replay::receipt;
-use crate::python::surface::status;
-use crate::view::cli::Command;
+use crate::python::host::boundary;
+use crate::python::host::gate;
+use crate::python::replay;
+use crate::python::surface::doctor;
+use crate::stats::Stats;
 
 /// Warm-up is over: from now on a kernel that compiles or autotunes is unexpected.
 ///
@@ -20,14 +24,19 @@ use crate::view::cli::Command;
 /// everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
 /// marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 ///
-/// Does nothing if it is active already. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
+/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
 /// `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
 #[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
     let known = Mode::from_word(mode);
     let mode = known.ok_or_else(|| PyValueError::new_err(format!("Unsupported JIT monitor mode: {mode}")))?;
-    arming::arm(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string()))
+    boundary::native(
+        py,
+        "activate",
+        || (),
+        || arming::activate(py, &Settings { mode, verbose }).map_err(|error| PyValueError::new_err(error.to_string())),
+    )
 }
 
 /// Whether `activate()` has been called, and `deactivate()` not since.
@@ -38,11 +47,19 @@ pub fn is_active() -> bool {
 
 /// Puts back what was found in each hooked place; where somebody has chained onto us since, we fall silent.
 #[pyfunction]
-pub fn deactivate(py: Python<'_>) {
-    hooks::remove(py);
-    if let Some(monitor) = crate::monitor() {
-        monitor.arm(false);
-    }
+pub fn deactivate(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "deactivate",
+        || (),
+        || {
+            hooks::remove(py);
+            if let Some(monitor) = crate::monitor() {
+                monitor.disarm();
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Waits until everything recorded so far has been sent, at most `timeout` seconds (default:
@@ -57,26 +74,30 @@ pub fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err(format!("flush timeout: expected seconds, got {seconds}")))?,
     };
-    Ok(py.detach(|| monitor.flush(timeout)))
+    Ok(gate::outside(py, || crate::flush(timeout)))
 }
 
-/// What jitspan did in this process: counters by name, and the last error of the exporter, if there was one.
+/// What jitspan did in this process: counters by name, each there from the start, over all activations; and
+/// `export.last_error`, the exporter's last error as text, None until there is one.
 ///
 /// `spans.recorded` = `spans.exported` + all `spans.dropped.*` + `spans.queued`, and so for `logs.*`.
 #[pyfunction]
 #[pyo3(signature = () -> "dict[str, int | str | None]")]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let to = PyDict::new(py);
-    let Some(monitor) = crate::monitor() else { return Ok(to) };
-    for (name, count) in monitor.stats().snapshot() {
+    // Before there is a monitor nothing has been counted, and each name is there as 0.
+    let none = Stats::default();
+    let stats = crate::monitor().map_or(&none, |monitor| monitor.stats());
+    for (name, count) in stats.snapshot() {
         to.set_item(name, count)?;
     }
-    for (name, count) in receipt::numbers() {
+    for (name, count) in replay::receipt::numbers() {
         to.set_item(name, count)?;
     }
-    to.set_item("spans.queued", monitor.queued())?;
-    to.set_item("logs.queued", monitor.queued_logs())?;
-    to.set_item("export.last_error", monitor.stats().export_error())?;
+    let (spans, logs) = installed::queued();
+    to.set_item("spans.queued", spans)?;
+    to.set_item("logs.queued", logs)?;
+    to.set_item("export.last_error", stats.export_error())?;
     Ok(to)
 }
 
@@ -89,13 +110,30 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Some(arguments) => arguments,
         None => py.import("sys")?.getattr("argv")?.extract()?,
     };
-    match crate::view::cli::parse(arguments) {
-        Ok(Command::View(arguments)) => Ok(py.detach(|| crate::view::view(arguments))),
-        Ok(Command::Doctor(arguments)) => status::doctor(py, arguments.json),
-        Ok(Command::Run(arguments)) => Ok(crate::python::surface::run::run(arguments)),
-        Ok(Command::Report(arguments)) => Ok(py.detach(|| crate::report::cli::run(&arguments))),
-        Ok(Command::Manifest(arguments)) => Ok(py.detach(|| crate::manifest::cli::run(&arguments))),
-        Ok(Command::Warm(arguments)) => crate::python::replay::warm(py, &arguments),
-        Err(exit_code) => Ok(exit_code),
+    let command = match cli::parse(arguments) {
+        Ok(command) => command,
+        Err(exit_status) => return Ok(exit_status),
+    };
+    match command {
+        Command::Doctor(arguments) => doctor::doctor(py, &arguments),
+        Command::Run(arguments) => Ok(crate::python::surface::run::run(arguments)),
+        Command::Warm(arguments) => replay::warm(py, &arguments),
+        // What is left needs no Python.
+        command => without_interrupts(py, || py.detach(|| cli::run(command).unwrap_or(1))),
     }
+}
+
+/// Runs what handles SIGINT itself. Python's handler would be called as well, and raise KeyboardInterrupt at the end of
+/// a program that has ended in order.
+fn without_interrupts<T>(py: Python<'_>, body: impl FnOnce() -> T) -> PyResult<T> {
+    let signal = py.import("signal")?;
+    let number = signal.getattr("SIGINT")?;
+    // None: nobody in Python set it. An error: this is not the main thread, where Python handles no signals.
+    let before = signal.call_method1("getsignal", (&number,))?;
+    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).is_ok();
+    let done = body();
+    if taken && !before.is_none() {
+        signal.call_method1("signal", (&number, before))?;
+    }
+    Ok(done)
 }

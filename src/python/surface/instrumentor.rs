@@ -4,70 +4,60 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::config::Settings;
+use crate::config::{Arm, Settings};
 use crate::python::arming;
+use crate::python::host::boundary;
 use crate::python::host::guard::guard;
 use crate::python::host::report;
 
-/// When to arm (`JITSPAN_ARM`).
-#[derive(Debug, Clone, PartialEq)]
-enum When {
-    /// At once.
-    Now,
-    /// After so many seconds.
-    After(f64),
-    /// Whoever knows says so: `activate()`, an engine, a readiness path.
-    Manual,
-}
-
-fn when(said: Option<&str>) -> Result<When, String> {
-    let wrong = |said: &str| format!("JITSPAN_ARM={said:?}: expected now, after=<seconds> or manual");
-    match said.map(str::trim) {
-        None | Some("" | "manual") => Ok(When::Manual),
-        Some("now") => Ok(When::Now),
-        Some(said) => {
-            let seconds = said.strip_prefix("after=").and_then(|seconds| seconds.parse::<f64>().ok());
-            let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-            seconds.map(When::After).ok_or_else(|| wrong(said))
-        }
-    }
-}
-
 /// Puts the hooks in place, and arms as `JITSPAN_ARM` says. Never raises: a program that asked for nothing must start.
 #[pyfunction]
-pub fn _start(py: Python<'_>) {
-    guard(py, "start", || {
-        let when = match when(std::env::var("JITSPAN_ARM").ok().as_deref()) {
-            Ok(when) => when,
-            Err(message) => {
-                report::log(py, "error", &message);
-                When::Manual
-            }
-        };
-        match arming::prepare(py) {
-            Ok(false) => return Ok(()),
-            Ok(true) => {}
-            Err(error) => {
-                report::log(py, "error", &format!("jitspan stays switched off: {error}"));
-                return Ok(());
-            }
+pub fn _start(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "start",
+        || (),
+        || {
+            guard(py, "start", || start(py));
+            Ok(())
+        },
+    )
+}
+
+fn start(py: Python<'_>) -> PyResult<()> {
+    match arming::prepare(py) {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(error) => {
+            report::log(py, "error", &format!("jitspan stays switched off: {error}"));
+            return Ok(());
         }
-        match when {
-            When::Manual => {}
-            When::Now => _arm(py),
-            When::After(seconds) => {
-                let timer = py.import("threading")?.getattr("Timer")?;
-                let timer = timer.call1((seconds, wrap_pyfunction!(_arm, py)?))?;
-                timer.setattr("daemon", true)?;
-                timer.call_method0("start")?;
-            }
+    }
+    match crate::monitor().map_or(Arm::Manual, |monitor| monitor.config().arm) {
+        Arm::Manual => {}
+        Arm::Now => arm(py),
+        Arm::After(time) => {
+            let arm = wrap_pyfunction!(_arm, py)?;
+            boundary::leave_text(py, "start_timer", (time.as_secs_f64(), arm).into_pyobject(py));
         }
-        Ok(())
-    });
+    }
+    Ok(())
 }
 
 #[pyfunction]
-fn _arm(py: Python<'_>) {
+fn _arm(py: Python<'_>) -> PyResult<()> {
+    boundary::native(
+        py,
+        "arm",
+        || (),
+        || {
+            arm(py);
+            Ok(())
+        },
+    )
+}
+
+fn arm(py: Python<'_>) {
     if let Err(error) = arming::arm(py, &Settings::default()) {
         report::log(py, "error", &format!("not armed: {error}"));
     }
@@ -87,16 +77,16 @@ impl Instrumentor {
 
     /// Puts the hooks in place.
     #[pyo3(signature = (**options))]
-    fn instrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) {
+    fn instrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let _ = options;
-        _start(py);
+        _start(py)
     }
 
     /// As `deactivate()`.
     #[pyo3(signature = (**options))]
-    fn uninstrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) {
+    fn uninstrument(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let _ = options;
-        crate::python::surface::api::deactivate(py);
+        crate::python::surface::api::deactivate(py)
     }
 
     /// None: what is not installed is not watched.
@@ -108,22 +98,6 @@ impl Instrumentor {
     /// Whether `activate()` has been called.
     #[getter]
     fn is_instrumented_by_opentelemetry(&self) -> bool {
-        crate::python::hooks::are_active()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_to_arm_is_now_or_after_some_seconds_or_left_to_others() {
-        assert_eq!(when(None), Ok(When::Manual));
-        assert_eq!(when(Some("")), Ok(When::Manual));
-        assert_eq!(when(Some(" now ")), Ok(When::Now));
-        assert_eq!(when(Some("after=2.5")), Ok(When::After(2.5)));
-        for wrong in ["after", "after=", "after=-1", "after=inf", "later"] {
-            assert!(when(Some(wrong)).is_err_and(|message| message.contains(wrong)), "{wrong}");
-        }
+        crate::python::hooks::are_installed()
     }
 }

@@ -1,43 +1,77 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
+use std::time::Instant;
+
 use crate::process::lock::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
+#[cfg(feature = "stub")]
+use pyo3::types::PyTuple;
 
-use crate::clock::{Source, System};
+use crate::clock::{Anchor, System};
 use crate::model::attribute::Attributes;
-use crate::model::event::UnixNanos;
 use crate::process;
+use crate::python::host::boundary::OrNone;
+use crate::python::host::bounded::each;
 use crate::python::host::convert;
+use crate::python::host::gate;
+use crate::python::host::prepared::{Prepared, names};
 use crate::scope::{Request, Scope as Core, ScopeOptions};
 use crate::stats::Counter;
 
-static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// `contextvars.ContextVar("jitspan_scope", default=None)`. Holds the scope that was entered last, or, in what `bind()`
+/// made, that callable.
+static VARIABLE: Prepared<Py<PyAny>> = Prepared::new();
 
-/// `contextvars.ContextVar("jitspan_scope", default=None)`.
-fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-    let made = VARIABLE.get_or_try_init(py, || {
-        let default = PyDict::new(py);
-        default.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        PyResult::Ok(class.call(("jitspan_scope",), Some(&default))?.unbind())
-    })?;
-    Ok(made.bind(py))
-}
+/// What `request()` gives when the interpreter ends.
+static IDLE: Prepared<Py<Scope>> = Prepared::new();
 
-/// Makes the variable, when the module is imported: see `imports`.
+/// Makes the variable. Called when the module is imported.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
-    variable(py).map(drop)
+    let default = PyDict::new(py);
+    default.set_item("default", py.None())?;
+    let class = py.import("contextvars")?.getattr("ContextVar")?;
+    VARIABLE.set(py, class.call(("jitspan_scope",), Some(&default))?.unbind());
+    IDLE.set(py, Py::new(py, Scope::one(None, "", None))?);
+    Ok(())
 }
 
-/// The scope that the running code is in.
+fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
+    Ok(VARIABLE.get(py)?.bind(py))
+}
+
+fn set<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Py<PyAny>> {
+    Ok(variable(py)?.call_method1(&names(py)?.set, (value,))?.unbind())
+}
+
+/// The scope that the running code is in. One that has ended is none: its variable may not have been ours to put back
+/// (generators that take turns, an exit in another thread), and a task may have outlived it. Only what `bind()` has made
+/// says so itself.
 pub fn current(py: Python<'_>) -> PyResult<Option<Py<Scope>>> {
-    let scope = variable(py)?.call_method0("get")?;
-    Ok(scope.cast_into::<Scope>().ok().map(Bound::unbind))
+    let Some(around) = live(py)? else { return Ok(None) };
+    Ok(match around.cast::<BoundFunction>() {
+        Ok(bound) => bound.get().scope.as_ref().map(|scope| scope.clone_ref(py)),
+        Err(_) => around.cast_into::<Scope>().ok().map(Bound::unbind),
+    })
+}
+
+/// The scope, or the bound function, that the running code is in.
+fn live(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let mut value = variable(py)?.call_method0(&names(py)?.get)?;
+    loop {
+        let outer = match value.cast::<Scope>() {
+            Err(_) => return Ok((!value.is_none()).then_some(value)),
+            Ok(scope) if scope.get().entered.lock().is_some() => return Ok(Some(value)),
+            Ok(scope) => scope.get().outer.lock().as_ref().map(|outer| outer.bind(py).clone()),
+        };
+        match outer {
+            Some(outer) => value = outer,
+            None => return Ok(None),
+        }
+    }
 }
 
 /// The requests being served; made by `request()` and `batch()`. A context manager.
@@ -47,6 +81,8 @@ pub struct Scope {
     name: String,
     attributes: Option<Py<PyAny>>,
     entered: Mutex<Option<Entered>>,
+    /// What the running code was in when this was entered.
+    outer: Mutex<Option<Py<PyAny>>>,
 }
 
 enum Carriers {
@@ -68,7 +104,7 @@ pub trait Step: Send + Sync {
 }
 
 struct Entered {
-    started: UnixNanos,
+    started: Instant,
     token: Option<Py<PyAny>>,
     core: Option<Made>,
 }
@@ -86,7 +122,7 @@ impl Scope {
         let generation = process::generation();
         let (started, made) = match &*self.entered.lock() {
             Some(entered) => (entered.started, entered.core.clone()),
-            None => (System.now(), None),
+            None => (Instant::now(), None),
         };
         if let Some(made) = made.filter(|made| made.generation == generation) {
             return made.core;
@@ -108,75 +144,78 @@ impl Scope {
         }
     }
 
-    fn build(&self, py: Python<'_>, started: UnixNanos) -> Core {
-        let (attributes, requests) = match &self.carriers {
-            Carriers::Step(step) => step.waiting(py),
-            _ => (convert::attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py)),
+    fn build(&self, py: Python<'_>, started: Instant) -> Core {
+        let anchor = Anchor::new(started, &System);
+        let limit = crate::monitor().map_or(128, |monitor| monitor.config().max_requests);
+        let (attributes, (requests, more)) = match &self.carriers {
+            Carriers::Step(step) => {
+                let (attributes, requests) = step.waiting(py);
+                (attributes, (requests, 0))
+            }
+            _ => (attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py, limit)),
         };
-        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started };
-        Core::new(options, crate::monitor().map_or(128, |monitor| monitor.config().max_requests))
+        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started: anchor.unix() };
+        Core::timed(options, limit, more, anchor)
     }
 
-    fn requests(&self, py: Python<'_>) -> Vec<Request> {
+    /// The requests, at most `limit`, and how many there are beyond that.
+    fn requests(&self, py: Python<'_>, limit: usize) -> (Vec<Request>, usize) {
         match &self.carriers {
             Carriers::One(carrier) => {
-                vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())]
+                (vec![request_of(carrier.as_ref().map(|carrier| carrier.bind(py)), Attributes::new())], 0)
             }
-            Carriers::Many { carriers, attributes } => {
-                let each = |any: &Py<PyAny>| -> Vec<Bound<'_, PyAny>> {
-                    any.bind(py).try_iter().map(|items| items.flatten().collect()).unwrap_or_default()
-                };
-                let own = attributes.as_ref().map(&each).unwrap_or_default();
-                let mut own = own.iter().map(|own| convert::attributes(Some(own)));
-                let carriers = each(carriers);
-                carriers.iter().map(|carrier| request_of(Some(carrier), own.next().unwrap_or_default())).collect()
+            Carriers::Many { carriers, attributes: own } => {
+                let carriers = carriers.bind(py);
+                let mut own = own.as_ref().map(|own| each(own.bind(py), limit));
+                let mut own = || own.as_mut().and_then(Iterator::next).map(|own| attributes(Some(&own)));
+                let mut items = each(carriers, limit);
+                let requests: Vec<Request> =
+                    items.by_ref().map(|carrier| request_of(Some(&carrier), own().unwrap_or_default())).collect();
+                let more = items.rest(carriers, requests.len());
+                (requests, more)
             }
-            Carriers::Step(_) => Vec::new(),
+            Carriers::Step(_) => (Vec::new(), 0),
         }
     }
 
     /// A scope for an engine's step, entered.
     pub fn step(py: Python<'_>, name: &str, step: impl Step + 'static) -> PyResult<Py<Scope>> {
         let carriers = Carriers::Step(Box::new(step));
-        let scope = Scope { carriers, name: name.to_owned(), attributes: None, entered: Mutex::new(None) };
-        let scope = Bound::new(py, scope)?;
+        let scope = Bound::new(py, Scope::new(carriers, name, None))?;
         Ok(Scope::__enter__(scope)?.unbind())
     }
 
-    /// One request's scope that is entered by Rust.
+    /// One request's scope.
     pub fn one(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
-        Scope { carriers: Carriers::One(carrier), name: name.to_owned(), attributes, entered: Mutex::new(None) }
+        Scope::new(Carriers::One(carrier), name, attributes)
     }
 
-    /// Enters, if it is not entered.
-    pub fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Scope::__enter__(slf.clone()).map(drop)
+    fn new(carriers: Carriers, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
+        let name = name.to_owned();
+        Scope { carriers, name, attributes, entered: Mutex::new(None), outer: Mutex::new(None) }
     }
 
     /// The running code is in it no more, but what it serves goes on: [`Scope::resume`], or [`Scope::exit`].
-    pub fn suspend(&self, py: Python<'_>) {
-        let token = self.entered.lock().as_mut().and_then(|entered| entered.token.take());
-        reset(py, token);
+    pub fn suspend(slf: &Bound<'_, Self>) {
+        let token = slf.get().entered.lock().as_mut().and_then(|entered| entered.token.take());
+        reset(slf, token);
     }
 
     /// The running code is in it again.
     pub fn resume(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let token = variable(slf.py())?.call_method1("set", (slf,))?.unbind();
-        if let Some(entered) = slf.get().entered.lock().as_mut() {
-            entered.token = Some(token);
-        }
+        let token = set(slf.py(), slf)?;
+        let older = slf.get().entered.lock().as_mut().and_then(|entered| entered.token.replace(token));
+        // Not under our lock.
+        drop(older);
         Ok(())
     }
 
     /// Ends it: its spans leave.
-    pub fn exit(&self, py: Python<'_>) {
-        let entered = self.entered.lock().take();
+    pub fn exit(slf: &Bound<'_, Self>) {
+        let entered = slf.get().entered.lock().take();
         let Some(entered) = entered else { return };
-        reset(py, entered.token);
-        let made = entered.core.filter(|made| made.generation == process::generation());
-        if let (Some(made), Some(monitor)) = (made, crate::monitor()) {
-            monitor.close(&made.core);
-        }
+        reset(slf, entered.token);
+        close(entered.core);
     }
 
     /// The core's scope, if something has compiled in it.
@@ -191,12 +230,40 @@ impl Scope {
     }
 }
 
-/// A generator may be closed in another context than it was entered in; then the variable is not ours to put back, and
-/// that context ends with the generator.
-fn reset(py: Python<'_>, token: Option<Py<PyAny>>) {
-    if let Some(token) = token {
-        let _ = variable(py).and_then(|variable| variable.call_method1("reset", (token,)));
+/// As many attributes as a span may have.
+fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
+    let count = crate::monitor().map_or(128, |monitor| monitor.config().limits.attributes);
+    convert::attributes(mapping, count)
+}
+
+fn close(made: Option<Made>) {
+    let made = made.filter(|made| made.generation == process::generation());
+    if let (Some(made), Some(monitor)) = (made, crate::monitor()) {
+        monitor.close(&made.core);
     }
+}
+
+/// Dropped without an end, with the generator or the context that it was entered in: its spans leave now.
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let entered = self.entered.try_lock().and_then(|mut entered| entered.take());
+        close(entered.and_then(|mut entered| entered.core.take()));
+    }
+}
+
+/// Puts the variable back, if it is this scope's. A generator may be closed in another context than it was entered in, and
+/// after another one that was entered later; then it is not ours to put back, and who reads it sees that we have ended.
+fn reset(scope: &Bound<'_, Scope>, token: Option<Py<PyAny>>) {
+    let py = scope.py();
+    let Some(token) = token else { return };
+    let put_back = || {
+        let (variable, names) = (variable(py)?, names(py)?);
+        if variable.call_method0(&names.get)?.is(scope) {
+            variable.call_method1(&names.reset, (token,))?;
+        }
+        PyResult::Ok(())
+    };
+    put_back().or_none(py);
 }
 
 /// A carrier that cannot be read is counted, and gives a request without a parent.
@@ -215,27 +282,31 @@ pub fn request_of(carrier: Option<&Bound<'_, PyAny>>, attributes: Attributes) ->
 #[pymethods]
 impl Scope {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let Some(_inside) = gate::enter(slf.py()) else { return Ok(slf) };
         if slf.get().entered.lock().is_some() {
             return Err(PyRuntimeError::new_err("this scope has been entered already; make one for each request"));
         }
-        let started = System.now();
-        let token = variable(slf.py())?.call_method1("set", (&slf,))?.unbind();
-        let entered = Entered { started, token: Some(token), core: None };
-        *slf.get().entered.lock() = Some(entered);
+        let started = Instant::now();
+        let outer = live(slf.py())?.map(Bound::unbind);
+        let token = set(slf.py(), &slf)?;
+        let older = std::mem::replace(&mut *slf.get().outer.lock(), outer);
+        *slf.get().entered.lock() = Some(Entered { started, token: Some(token), core: None });
+        drop(older);
         Ok(slf)
     }
 
     #[pyo3(signature = (exception_type = None, exception = None, traceback = None))]
     fn __exit__(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         exception_type: Option<&Bound<'_, PyAny>>,
         exception: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
+    ) -> bool {
         let _ = (exception_type, exception, traceback);
-        self.exit(py);
-        Ok(false)
+        if let Some(_inside) = gate::enter(slf.py()) {
+            Scope::exit(slf);
+        }
+        false
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -247,7 +318,21 @@ impl Scope {
             }
             Carriers::Step(step) => step.traverse(&visit)?,
         }
-        visit.call(&self.attributes)
+        visit.call(&self.attributes)?;
+        if let Some(outer) = self.outer.try_lock() {
+            visit.call(&*outer)?;
+        }
+        // The token has the context, which has us: never left, that is a circle.
+        match self.entered.try_lock().as_deref() {
+            Some(Some(entered)) => visit.call(&entered.token),
+            _ => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let outer = self.outer.try_lock().and_then(|mut outer| outer.take());
+        let token = self.entered.try_lock().and_then(|mut entered| entered.as_mut()?.token.take());
+        drop((outer, token));
     }
 
     fn __repr__(&self) -> String {
@@ -270,25 +355,40 @@ impl Scope {
 /// `name` names the span, `attributes` (text, number, bool, or lists of these) go on it.
 #[pyfunction]
 #[pyo3(signature = (carrier: "_Carrier | None" = None, *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None) -> "Scope")]
-pub fn request(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
-    Scope::one(carrier, name, attributes)
+pub fn request(
+    py: Python<'_>,
+    carrier: Option<Py<PyAny>>,
+    name: &str,
+    attributes: Option<Py<PyAny>>,
+) -> PyResult<Py<Scope>> {
+    made(py, Carriers::One(carrier), name, attributes)
+}
+
+/// When the interpreter ends there is one for all, for not even an object may be made then: that runs the garbage
+/// collector.
+fn made(py: Python<'_>, carriers: Carriers, name: &str, attributes: Option<Py<PyAny>>) -> PyResult<Py<Scope>> {
+    match gate::enter(py) {
+        Some(_inside) => Py::new(py, Scope::new(carriers, name, attributes)),
+        None => Ok(IDLE.get(py)?.clone_ref(py)),
+    }
 }
 
 /// Serves several requests in one step: each one's trace gets a span for what compiles inside.
 ///
 /// `carriers` is an iterable of what `request()` takes. `attributes` go on every span, the mappings in
 /// `request_attributes`, in the order of `carriers`, on the span of one request each.
-/// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`.
+/// Of more than `JITSPAN_MAX_REQUESTS` (128) requests the rest is counted in `jit.batch.omitted`: by the iterable's
+/// `len()`, or, where it has none, by reading at most 10,000 more.
 #[pyfunction]
 #[pyo3(signature = (carriers: "Iterable[_Carrier | None]", *, name = "inference", attributes: "Mapping[str, _Attribute] | None" = None, request_attributes: "Iterable[Mapping[str, _Attribute]] | None" = None) -> "Scope")]
 pub fn batch(
+    py: Python<'_>,
     carriers: Py<PyAny>,
     name: &str,
     attributes: Option<Py<PyAny>>,
     request_attributes: Option<Py<PyAny>>,
-) -> Scope {
-    let carriers = Carriers::Many { carriers, attributes: request_attributes };
-    Scope { carriers, name: name.to_owned(), attributes, entered: Mutex::new(None) }
+) -> PyResult<Py<Scope>> {
+    made(py, Carriers::Many { carriers, attributes: request_attributes }, name, attributes)
 }
 
 /// Carries the scope of the running code into another thread: `executor.submit(bind(function), ...)`.
@@ -297,8 +397,9 @@ pub fn batch(
 /// Returns a callable that runs `function` with the same arguments in the scope in which `bind` was called.
 #[pyfunction]
 #[pyo3(signature = (function: "Callable[_P, _R]") -> "Callable[_P, _R]")]
-pub fn bind(py: Python<'_>, function: Py<PyAny>) -> PyResult<BoundFunction> {
-    Ok(BoundFunction { scope: current(py)?, function })
+pub fn bind(py: Python<'_>, function: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let Some(_inside) = gate::enter(py) else { return Ok(function) };
+    Ok(Py::new(py, BoundFunction { scope: current(py)?, function })?.into_any())
 }
 
 /// A callable that runs in the scope it was bound to; made by `bind()`.
@@ -310,17 +411,12 @@ pub struct BoundFunction {
 
 #[pymethods]
 impl BoundFunction {
+    // For the stub: what is called is `surface.py`'s.
+    #[cfg(feature = "stub")]
     #[pyo3(signature = (*args, **kwargs))]
-    fn __call__(
-        &self,
-        py: Python<'_>,
-        args: &Bound<'_, PyTuple>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let token = variable(py)?.call_method1("set", (self.scope.as_ref(),))?;
-        let result = self.function.call(py, args, kwargs);
-        let _ = variable(py)?.call_method1("reset", (token,));
-        result
+    fn __call__(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Py<PyAny> {
+        let _ = kwargs;
+        args.clone().into_any().unbind()
     }
 
     #[getter]
@@ -331,5 +427,26 @@ impl BoundFunction {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.scope)?;
         visit.call(&self.function)
+    }
+}
+
+/// For the text: what is called from here on is in the scope of `bound`.
+#[pyfunction]
+pub fn enter_bound(bound: &Bound<'_, BoundFunction>) -> PyResult<Option<Py<PyAny>>> {
+    let py = bound.py();
+    let Some(_inside) = gate::enter(py) else { return Ok(None) };
+    match &bound.get().scope {
+        Some(_) => set(py, bound),
+        None => set(py, py.None()),
+    }
+    .map(Some)
+}
+
+/// For the text: it has returned.
+#[pyfunction]
+pub fn leave_bound(py: Python<'_>, token: Option<Py<PyAny>>) {
+    if let (Some(_inside), Some(token)) = (gate::enter(py), token) {
+        let put_back = || variable(py)?.call_method1(&names(py)?.reset, (token,)).map(drop);
+        put_back().or_none(py);
     }
 }

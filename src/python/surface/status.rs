@@ -1,13 +1,13 @@
-//! `jitspan.status()` and `jitspan doctor`: what became of each runtime's hook. Imports no runtime to find out.
+//! `jitspan.status()`: what became of each runtime's hook. Imports no runtime to find out.
 
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use serde::Serialize;
 
-use crate::config::{Config, Mode, Settings};
 use crate::python::engines::{self, ENGINES, Engine, Point};
 use crate::python::hooks::{self, RUNTIMES, Runtime, State};
+use crate::python::host::boundary;
 use crate::python::host::convert::{get, get_text};
 use crate::python::patch::late;
 use crate::python::replay::receipt;
@@ -17,30 +17,41 @@ use crate::python::replay::receipt;
 #[derive(Debug, Clone, Serialize)]
 pub struct RuntimeStatus {
     /// The runtime's name on the wire: "triton", "cutedsl".
-    runtime: &'static str,
+    pub(super) runtime: &'static str,
     /// The package that users import.
-    package: &'static str,
+    pub(super) package: &'static str,
     /// The version imported, else the one installed.
-    version: Option<String>,
+    pub(super) version: Option<String>,
     /// The oldest and the newest version that jitspan was tested with.
-    tested: (&'static str, &'static str),
+    pub(super) tested: (&'static str, &'static str),
     /// Whether `version` is outside of `tested`.
-    untested: bool,
+    pub(super) untested: bool,
     /// "hooked", "not yet imported" (it will be hooked when it is), "absent" (not installed), "refused" (see `reason`),
     /// or "not active": it is imported, and `activate()` has not been called.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Why it was refused.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Places that jitspan stands in.
-    standing: Vec<&'static str>,
+    pub(super) standing: Vec<String>,
     /// Places that this version does not have.
-    missing: Vec<&'static str>,
+    pub(super) missing: Vec<String>,
     /// Compiles, autotunes and loads seen.
-    events: u64,
+    pub(super) events: u64,
     /// What came of the manifest that was replayed in this process, if one was.
-    preloaded: Option<String>,
+    pub(super) preloaded: Option<String>,
     /// Faults of jitspan's own in this runtime's hook; `stats()` tells where.
-    faults: u64,
+    pub(super) faults: u64,
+}
+
+impl RuntimeStatus {
+    /// Takes over what another Python has found.
+    pub(super) fn adopt(&mut self, state: &str, reason: Option<String>, standing: &[String], missing: &[String]) {
+        const STATES: [&str; 5] = ["hooked", "not yet imported", "absent", "refused", "not active"];
+        if let Some(known) = STATES.into_iter().find(|known| *known == state) {
+            self.state = known;
+        }
+        (self.reason, self.standing, self.missing) = (reason, standing.to_vec(), missing.to_vec());
+    }
 }
 
 #[pymethods]
@@ -55,47 +66,14 @@ impl RuntimeStatus {
 /// Imports none of them. Of an engine each process has some places only: its front end has no worker.
 #[pyfunction]
 #[pyo3(signature = () -> "list[RuntimeStatus]")]
-pub fn status(py: Python<'_>) -> Vec<RuntimeStatus> {
+pub fn status(py: Python<'_>) -> PyResult<Vec<RuntimeStatus>> {
+    boundary::native(py, "status", Vec::new, || Ok(rows(py)))
+}
+
+fn rows(py: Python<'_>) -> Vec<RuntimeStatus> {
     hooks::catch_up(py);
     let engines = ENGINES.iter().filter_map(|engine| engine_row(py, engine));
     RUNTIMES.iter().map(|runtime| row(py, runtime)).chain(engines).collect()
-}
-
-/// `jitspan doctor`: the rows for what is installed, and the configuration that the environment gives.
-pub fn doctor(py: Python<'_>, json: bool) -> PyResult<u8> {
-    let rows = status(py);
-    let (settings, error) = match Config::from_environment(&Settings { mode: Mode::Warn, verbose: false }) {
-        Ok(config) => (config.describe(), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
-    let text = if json {
-        let settings: serde_json::Map<_, _> = settings
-            .iter()
-            .map(|setting| {
-                let said = serde_json::json!({ "value": setting.value, "origin": setting.origin });
-                (setting.variable.clone(), said)
-            })
-            .collect();
-        let all = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "runtimes": rows,
-            "settings": settings,
-            "error": error,
-        });
-        format!("{all:#}")
-    } else {
-        let mut lines = vec![format!("jitspan {}", env!("CARGO_PKG_VERSION")), String::new()];
-        let head = ["runtime", "version", "tested with", "state"].map(str::to_owned);
-        lines.extend(table(std::iter::once(head).chain(rows.iter().map(RuntimeStatus::cells)).collect()));
-        lines.push(String::new());
-        let head = ["setting", "value", "from"].map(str::to_owned);
-        let settings = settings.into_iter().map(|setting| [setting.variable, setting.value, setting.origin]);
-        lines.extend(table(std::iter::once(head).chain(settings).collect()));
-        lines.extend(error.map(|error| format!("\nactivate() would fail: {error}")));
-        lines.join("\n")
-    };
-    py.import("builtins")?.call_method1("print", (text,))?;
-    Ok(0)
 }
 
 fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
@@ -107,8 +85,8 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         State::Waiting if version.is_some() || is_there(py, runtime) => ("not yet imported", None),
         State::Waiting => ("absent", None),
     };
-    let places = runtime.standings.places();
-    let of = |stands: bool| places.iter().filter(|place| place.1 == stands).map(|place| place.0).collect();
+    let places = runtime.patches.hook_points();
+    let of = |stands: bool| places.iter().filter(|place| place.1 == stands).map(|place| place.0.to_owned()).collect();
     let stats = crate::monitor().map(|monitor| monitor.stats());
     RuntimeStatus {
         runtime: runtime.name,
@@ -142,16 +120,22 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
     });
     let lost: Vec<_> =
         engine.points.iter().filter(|point| missing.contains(&point.name)).map(|point| point.without).collect();
+    let is_imported = late::imported(py, engine.name).is_some();
+    let (state, reason) = match standing.is_empty() {
+        false => ("hooked", (!lost.is_empty()).then(|| lost.join("; ")).or_else(|| (engine.note)())),
+        true if is_imported => ("not active", engine.why_not_called()),
+        true => ("not yet imported", (!lost.is_empty()).then(|| lost.join("; "))),
+    };
     Some(RuntimeStatus {
         runtime: engine.name,
         package: engine.name,
         untested: is_outside(&version, engine.tested),
         version: Some(version),
         tested: engine.tested,
-        state: if standing.is_empty() { "not yet imported" } else { "hooked" },
-        reason: (!lost.is_empty()).then(|| lost.join("; ")),
-        standing,
-        missing,
+        state,
+        reason,
+        standing: standing.into_iter().map(str::to_owned).collect(),
+        missing: missing.into_iter().map(str::to_owned).collect(),
         events: 0,
         preloaded: None,
         faults: crate::monitor().map_or(0, |monitor| monitor.stats().faults(engine.name)),
@@ -162,17 +146,6 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
 fn package_folder(py: Python<'_>, package: &str) -> Option<PathBuf> {
     let spec = py.import("importlib.util").ok()?.call_method1("find_spec", (package,)).ok()?;
     PathBuf::from(get_text(&spec, "origin")?).parent()?.parent().map(Path::to_path_buf)
-}
-
-impl RuntimeStatus {
-    fn cells(&self) -> [String; 4] {
-        let version = self.version.clone().unwrap_or_else(|| "-".to_owned());
-        let untested = if self.untested { ", untested" } else { "" };
-        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let (oldest, newest) = self.tested;
-        let state = format!("{}{untested}{reason}", self.state);
-        [self.runtime.to_owned(), version, format!("{oldest} to {newest}"), state]
-    }
 }
 
 fn version(py: Python<'_>, runtime: &Runtime) -> Option<String> {
@@ -202,15 +175,4 @@ fn is_outside(version: &str, (oldest, newest): (&str, &str)) -> bool {
     };
     let version = parts(version);
     version < parts(oldest) || version > parts(newest)
-}
-
-/// Columns as wide as they must be, the last one as it comes.
-fn table<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
-    let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }

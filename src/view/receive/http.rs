@@ -1,55 +1,73 @@
 //! OTLP over HTTP, protobuf and JSON, answered in the encoding of the request as the specification asks:
 //! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
 
-use std::io::Read;
-
-use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use flate2::read::MultiGzDecoder;
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
+use tonic::Code;
 
-use super::{MAX_MESSAGE_BYTES, Shared};
+use super::measure::{self, Part};
+use super::{Answer, Refusal, Shared, Signal, body};
 
-/// Serves until the task is dropped.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(listener: TcpListener, store: Shared) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/v1/traces", post(traces))
-        .route("/v1/logs", post(logs))
-        .route("/v1/metrics", post(metrics))
-        .with_state(store);
-    axum::serve(listener, router).await
+/// What is sent to this address.
+pub fn signal(uri: &Uri) -> Option<Signal> {
+    match uri.path() {
+        "/v1/traces" => Some(Signal::Traces),
+        "/v1/logs" => Some(Signal::Logs),
+        "/v1/metrics" => Some(Signal::Metrics),
+        _ => None,
+    }
 }
 
-async fn traces(State(store): State<Shared>, request: Request) -> Result<Response, Refusal> {
-    let (encoding, body) = read(request).await?;
-    let partial_success = store.take_spans(encoding.decode::<ExportTraceServiceRequest>(&body)?);
+/// Answers a request.
+pub async fn answer(shared: &Shared, signal: Signal, request: Request<Incoming>) -> Answer {
+    let Some(encoding) = Encoding::of(request.headers()) else {
+        const ACCEPTED: &str = "Content-Type must be application/x-protobuf or application/json";
+        return Encoding::Json.refuse(&Refusal::Unsupported(ACCEPTED));
+    };
+    take(shared, signal, encoding, request).await.unwrap_or_else(|refusal| encoding.refuse(&refusal))
+}
+
+/// A status and nothing else.
+pub fn status(status: StatusCode) -> Answer {
+    let mut response = Response::new(Full::<Bytes>::default().boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+async fn take(
+    shared: &Shared,
+    signal: Signal,
+    encoding: Encoding,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let compression = request.headers().get(CONTENT_ENCODING).cloned();
+    let held = body::read(request.into_body(), &shared.budget).await?;
+    // Metrics are welcome and not even looked at.
+    if signal == Signal::Metrics {
+        return Ok(encoding.answer(StatusCode::OK, &ExportMetricsServiceResponse { partial_success: None }));
+    }
+    let compression = compression.as_ref().map(|compression| compression.as_bytes().to_ascii_lowercase());
+    let unpacked = match compression.as_deref() {
+        None | Some(b"" | b"identity") => None,
+        Some(b"gzip") => Some(body::unzip(&held.bytes)?),
+        Some(_) => return Err(Refusal::Unsupported("Content-Encoding must be gzip or absent")),
+    };
+    let message = unpacked.as_deref().unwrap_or(&held.bytes);
+    if signal == Signal::Logs {
+        shared.take_logs(encoding.decode(Part::Logs, message)?);
+        return Ok(encoding.answer(StatusCode::OK, &ExportLogsServiceResponse { partial_success: None }));
+    }
+    let partial_success = shared.take_spans(encoding.decode(Part::Traces, message)?);
     Ok(encoding.answer(StatusCode::OK, &ExportTraceServiceResponse { partial_success }))
-}
-
-async fn logs(State(store): State<Shared>, request: Request) -> Result<Response, Refusal> {
-    let (encoding, body) = read(request).await?;
-    store.take_logs(encoding.decode::<ExportLogsServiceRequest>(&body)?);
-    Ok(encoding.answer(StatusCode::OK, &ExportLogsServiceResponse { partial_success: None }))
-}
-
-/// Metrics are welcome and not even looked at.
-async fn metrics(request: Request) -> Result<Response, Refusal> {
-    let (encoding, _body) = read(request).await?;
-    Ok(encoding.answer(StatusCode::OK, &ExportMetricsServiceResponse { partial_success: None }))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,20 +86,45 @@ impl Encoding {
         }
     }
 
-    fn decode<M: Message + Default + DeserializeOwned>(self, body: &[u8]) -> Result<M, Refusal> {
+    fn decode<M: Message + Default + DeserializeOwned>(self, part: Part, message: &[u8]) -> Result<M, Refusal> {
         let decoded = match self {
-            Self::Protobuf => M::decode(body).map_err(|error| error.to_string()),
-            Self::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
+            Self::Protobuf => {
+                measure::protobuf(part, message)?;
+                M::decode(message).map_err(|error| error.to_string())
+            }
+            Self::Json => {
+                measure::json(message)?;
+                serde_json::from_slice(message).map_err(|error| error.to_string())
+            }
         };
-        decoded.map_err(|error| Refusal::unreadable(self, format!("the body is not what OTLP expects: {error}")))
+        decoded.map_err(Refusal::Unreadable)
     }
 
-    fn answer(self, status: StatusCode, message: &(impl Message + Serialize)) -> Response {
+    fn answer(self, status: StatusCode, message: &(impl Message + Serialize)) -> Answer {
         let (media_type, body) = match self {
             Self::Protobuf => ("application/x-protobuf", message.encode_to_vec()),
             Self::Json => ("application/json", without_nulls(message)),
         };
-        (status, [(CONTENT_TYPE, media_type)], body).into_response()
+        let mut response = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response
+    }
+
+    fn refuse(self, refusal: &Refusal) -> Answer {
+        let (status, code) = match refusal {
+            // What OTLP retries.
+            Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Refusal::Late => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
+            Refusal::TooLarge | Refusal::TooMuch => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
+            Refusal::Unreadable(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
+            Refusal::Unsupported(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument),
+        };
+        let mut response = self.answer(status, &RpcStatus { code: code as i32, message: refusal.to_string() });
+        if *refusal == Refusal::Busy {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
     }
 }
 
@@ -94,13 +137,6 @@ fn without_nulls(message: &impl Serialize) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// Why a request is not taken.
-struct Refusal {
-    encoding: Encoding,
-    status: StatusCode,
-    message: String,
-}
-
 /// `google.rpc.Status` without its details, which OTLP sends back for every error.
 #[derive(Clone, PartialEq, Message, Serialize)]
 struct RpcStatus {
@@ -108,55 +144,4 @@ struct RpcStatus {
     code: i32,
     #[prost(string, tag = "2")]
     message: String,
-}
-
-impl Refusal {
-    fn unreadable(encoding: Encoding, message: String) -> Self {
-        Self { encoding, status: StatusCode::BAD_REQUEST, message }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let code = tonic::Code::InvalidArgument as i32;
-        self.encoding.answer(self.status, &RpcStatus { code, message: self.message })
-    }
-}
-
-async fn read(request: Request<Body>) -> Result<(Encoding, Bytes), Refusal> {
-    let Some(encoding) = Encoding::of(request.headers()) else {
-        return Err(Refusal {
-            encoding: Encoding::Json,
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            message: "Content-Type must be application/x-protobuf or application/json".to_owned(),
-        });
-    };
-    let compression = request.headers().get(CONTENT_ENCODING).cloned();
-    let body = to_bytes(request.into_body(), MAX_MESSAGE_BYTES).await.map_err(|_| too_large(encoding))?;
-    match compression.as_ref().map(|compression| compression.as_bytes().to_ascii_lowercase()).as_deref() {
-        None | Some(b"" | b"identity") => Ok((encoding, body)),
-        Some(b"gzip") => Ok((encoding, unzip(&body, encoding)?)),
-        Some(_) => Err(Refusal {
-            encoding,
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            message: "Content-Encoding must be gzip or absent".to_owned(),
-        }),
-    }
-}
-
-fn unzip(body: &[u8], encoding: Encoding) -> Result<Bytes, Refusal> {
-    let mut unzipped = Vec::new();
-    // One byte over the limit tells that there is more, without unpacking all of it.
-    let mut reader = MultiGzDecoder::new(body).take(MAX_MESSAGE_BYTES as u64 + 1);
-    let read = reader.read_to_end(&mut unzipped);
-    read.map_err(|error| Refusal::unreadable(encoding, format!("the body is not valid gzip: {error}")))?;
-    if unzipped.len() > MAX_MESSAGE_BYTES { Err(too_large(encoding)) } else { Ok(unzipped.into()) }
-}
-
-fn too_large(encoding: Encoding) -> Refusal {
-    Refusal {
-        encoding,
-        status: StatusCode::PAYLOAD_TOO_LARGE,
-        message: format!("the body could not be read whole, or is larger than {MAX_MESSAGE_BYTES} bytes"),
-    }
 }

@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::samples::*;
-use crate::semconv::{attribute, event, span as on_span};
+use crate::semconv::{attribute, engine, event, span as on_span};
 use crate::view::text::Palette;
 use crate::view::waterfall::render;
 
@@ -50,6 +50,19 @@ fn a_failed_request_shows_what_failed_and_where() {
        └─ compile softmax_kernel             ████████████████████████████████████████████████     482 ms
              new specialization: n_cols 1024 -> 1000 · disk cache miss · triton · kernels.py:12
     "#);
+}
+
+#[test]
+fn steps_of_one_request_on_two_ranks_are_told_apart() {
+    let step = |number: u8, rank: i64| {
+        let step = span(number, 1, "vllm.execute_model", 10, 90);
+        with(step, &[(engine::RANK, Value::IntValue(rank)), (on_span::STALLED, Value::BoolValue(true))])
+    };
+    let groups = vec![from_service("chat", vec![span(1, 0, "llm_request", 0, 100), step(2, 0), step(3, 1)])];
+    let picture = picture(groups);
+    for rank in ["vllm.execute_model [rank 0]", "vllm.execute_model [rank 1]"] {
+        assert!(picture.contains(rank), "{picture}");
+    }
 }
 
 #[test]

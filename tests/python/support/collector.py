@@ -19,11 +19,14 @@ CONFIG = """
 receivers:
   otlp:
     protocols:
-      grpc: {{endpoint: 127.0.0.1:{grpc}{tls}}}
-      http: {{endpoint: 127.0.0.1:{http}{tls}}}
+      grpc: {{endpoint: 127.0.0.1:{grpc}{tls}{auth}}}
+      http: {{endpoint: 127.0.0.1:{http}{tls}{auth}}}
+extensions:
+  bearertokenauth: {{token: {token}}}
 exporters:
   file: {{path: {output}, flush_interval: 100ms}}
 service:
+  extensions: [{extensions}]
   telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
   pipelines:
 {pipelines}
@@ -35,12 +38,23 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def attributes(holder: dict) -> dict:
+    """The attributes of a resource, a span or an event, whose values are JSON's of OTLP (a whole number is a text)."""
+    return {pair["key"]: next(iter(pair["value"].values())) for pair in holder.get("attributes", [])}
+
+
 class Collector:
     """On the same ports from `start` to `stop`, however often."""
 
     def __init__(
-        self, folder: Path, *, signals: tuple[str, ...] = ("traces", "metrics", "logs"), tls: str = ""
+        self,
+        folder: Path,
+        *,
+        signals: tuple[str, ...] = ("traces", "metrics", "logs"),
+        tls: str = "",
+        token: str = "",
     ) -> None:
+        """With a `token` it takes nothing from whoever does not send that."""
         self.folder = folder
         self.grpc_port, self.http_port = free_port(), free_port()
         self.output = folder / "received.jsonl"
@@ -54,6 +68,9 @@ class Collector:
                 output=self.output,
                 pipelines=pipelines,
                 tls=f", tls: {tls}" if tls else "",
+                auth=", auth: {authenticator: bearertokenauth}" if token else "",
+                extensions="bearertokenauth" if token else "",
+                token=token or "unused",
             )
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,8 +115,12 @@ class Collector:
 
     def spans(self) -> list[dict]:
         """Every span it has written, over all its lives."""
+        return [span for _, span in self.spans_with_resource()]
+
+    def spans_with_resource(self) -> list[tuple[dict, dict]]:
+        """Each with the attributes of its resource."""
         return [
-            span
+            (attributes(resource["resource"]), span)
             for message in self._messages()
             for resource in message.get("resourceSpans", [])
             for scope in resource["scopeSpans"]

@@ -44,6 +44,7 @@ def span_records(request: Any) -> list[Record]:
                 for event in span.events
             ],
             "dropped_events": span.dropped_events_count,
+            "dropped_attributes": span.dropped_attributes_count,
         }
         for resource in request.resource_spans
         for scope in resource.scope_spans

@@ -188,7 +188,7 @@ proptest! {
         let spans: Vec<Proto> = names.into_iter().map(|name| Proto { name, ..Default::default() }).collect();
         let records: Vec<Vec<u8>> = spans.iter().map(Proto::encode_to_vec).collect();
         let bytes = message(&resource.encode_to_vec(), &records);
-        let scope_spans = ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() };
+        let scope_spans = ScopeSpans { scope: Some(scope()), spans, schema_url: SCHEMA_URL.to_owned() };
         let resource_spans =
             ResourceSpans { resource: Some(resource), scope_spans: vec![scope_spans], schema_url: String::new() };
         let whole = ExportTraceServiceRequest { resource_spans: vec![resource_spans] };

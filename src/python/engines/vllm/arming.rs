@@ -1,6 +1,5 @@
 //! When vLLM's warm-up is over, and what its own monitor then refuses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -8,14 +7,14 @@ use pyo3::prelude::*;
 use crate::config::{Mode, Settings};
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
-use crate::python::engines::wait_for_other_ranks;
+use crate::python::engines::{step, wait_for_other_ranks};
+use crate::python::host::boundary;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
-use crate::python::patch::intercept::{After, Call};
 use crate::python::patch::late;
+use crate::python::patch::{After, Call};
 use crate::python::replay;
 use crate::python::stall;
-use crate::python::surface::scope;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
@@ -23,7 +22,7 @@ pub fn activate(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
     // What is compiled from here on is late to vLLM's monitor, too; and vLLM freezes the garbage collector next, which
     // hides kernels from our search.
     if !arming::is_armed() {
-        replay::before_requests(py)?;
+        replay::before_requests(py, |_| ())?;
     }
     let mode = call.keyword("mode").or_else(|| call.arg(0)).and_then(|mode| mode.extract::<String>().ok());
     let verbose = call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
@@ -47,21 +46,23 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let kernels = config.as_ref().and_then(|config| get(config, "kernel_config"));
         let warm_up = kernels.and_then(|kernels| get(&kernels, "enable_jit_warmup"));
         if warm_up.is_some_and(|flag| !flag.is_truthy().unwrap_or(true)) {
-            // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice.
-            static SAID: AtomicBool = AtomicBool::new(false);
-            if SAID.swap(true, Ordering::Relaxed) {
-                return Ok(None);
+            // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice: a
+            // trace says so, and nothing fails.
+            arm(py, &Settings { mode: Mode::Warn, verbose: false });
+            if let Some(monitor) = crate::monitor().filter(|_| arming::is_armed()) {
+                monitor.expect_compiles();
+                let text = "vLLM runs without its JIT warm-up (--enforce-eager), so kernels compile as requests come: \
+                            jitspan puts each on its requests' traces, with jit.expected, and warns of none";
+                report::log(py, "warning", text);
             }
-            let text = "not armed: vLLM runs with enable_jit_warmup=False, so kernels compile as requests come";
-            report::log(py, "info", text);
             return Ok(None);
         }
-        replay::before_requests(py)?;
         let observability = config.as_ref().and_then(|config| get(config, "observability_config"));
         let mode = observability.as_ref().and_then(|said| get_text(said, "jit_monitor_mode"));
         let verbose = observability.as_ref().and_then(|said| get(said, "jit_monitor_verbose"));
         let verbose = verbose.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
-        arm(py, &settings(mode.as_deref(), verbose));
+        let settings = settings(mode.as_deref(), verbose);
+        replay::before_requests(py, move |py| arm(py, &settings))?;
         Ok(None)
     })))
 }
@@ -94,11 +95,13 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         // In our error mode it fails the spans and flushes; what is raised is vLLM's.
         stall::finish(py, &pending, event, "refused");
     }
-    if let Some(scope) = scope::current(py)?.and_then(|scope| scope.get().stalled()) {
+    if let Some(scope) = step::current(py).filter(crate::scope::Scope::has_stalled) {
         let event = text("event").unwrap_or_default();
         let message = format!("{backend} {event} during inference: {name}");
         monitor.fail(&scope, &Failure { error_type: "RuntimeError".to_owned(), message });
-        py.detach(|| monitor.flush(monitor.config().flush_timeout));
+        boundary::leave_wait(py, move || {
+            monitor.flush(monitor.config().flush_timeout);
+        });
     }
     wait_for_other_ranks(py);
     Ok(None)

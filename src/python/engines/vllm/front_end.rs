@@ -6,38 +6,71 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::stalls::{GIVEN, KEY, Waited};
 use super::{ENDPOINT, remember_endpoint};
 use crate::model::attribute::Attributes;
 use crate::model::span::{Span, Status};
-use crate::propagation::{TRACEPARENT, TRACESTATE};
+use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
 use crate::python::arming;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
+use crate::python::host::prepared::Prepared;
 use crate::python::live::otel_span::mapping;
-use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::surface::scope::request_of;
 use crate::semconv::engine as name;
 
-/// `ContextVar`: the trace headers of the HTTP request that this task serves.
-static HEADERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// The parameter, and the attribute, in which vLLM hands them on.
+const TRACE_HEADERS: &str = "trace_headers";
+
+/// The trace headers of the HTTP request that this task serves.
+static CAME: Variable = Variable::new("jitspan_vllm_headers_came");
+/// Those of the request that is being added in this task.
+static ADDED: Variable = Variable::new("jitspan_vllm_headers_added");
+
+/// A `contextvars.ContextVar`, None by default.
+struct Variable {
+    name: &'static str,
+    made: Prepared<Py<PyAny>>,
+}
+
+impl Variable {
+    const fn new(name: &'static str) -> Self {
+        Variable { name, made: Prepared::new() }
+    }
+
+    fn prepare(&'static self, py: Python<'_>) -> PyResult<()> {
+        let default = PyDict::new(py);
+        default.set_item("default", py.None())?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        self.made.set(py, class.call((self.name,), Some(&default))?.unbind());
+        Ok(())
+    }
+
+    fn of<'py>(&'py self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
+        Ok(self.made.get(py)?.bind(py))
+    }
+
+    fn get<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.of(py)?.call_method0("get")
+    }
+
+    fn set(&'static self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.of(value.py())?.call_method1("set", (value,)).map(drop)
+    }
+}
 
 thread_local! {
     /// What the request whose span is being made waited for.
     static WAITED: RefCell<Option<Waited>> = const { RefCell::new(None) };
 }
 
-fn headers_variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-    let made = HEADERS.get_or_try_init(py, || {
-        let default = PyDict::new(py);
-        default.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        PyResult::Ok(class.call(("jitspan_vllm_headers",), Some(&default))?.unbind())
-    })?;
-    Ok(made.bind(py))
+/// Makes the variables. Called in each process of vLLM, before it serves.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    CAME.prepare(py)?;
+    ADDED.prepare(py)
 }
 
 /// `_get_trace_headers(headers)`: where vLLM's own tracing is off it drops them, some releases here and some later.
@@ -55,7 +88,29 @@ pub fn headers_came(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
             found.into_any()
         }
     };
-    headers_variable(py)?.call_method1("set", (found,))?;
+    CAME.set(found)?;
+    Ok(None)
+}
+
+/// `AsyncLLM.generate(..., trace_headers=None, ...)` and `.encode`: called where the headers came. What they return runs
+/// elsewhere when the answer is streamed: not in the task that the handler had, and so not with its context variables.
+pub fn served(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(keywords) = call.kwargs else { return Ok(None) };
+    if call.keyword(TRACE_HEADERS).is_none_or(|headers| headers.is_none()) {
+        let came = CAME.get(py)?;
+        if !came.is_none() {
+            // Ours to change: a call's keywords are in a dictionary of its own.
+            keywords.set_item(TRACE_HEADERS, came)?;
+        }
+    }
+    Ok(None)
+}
+
+/// `AsyncLLM.add_request(..., trace_headers=None, ...)`: newer releases drop them here, where their tracing is off. What
+/// it returns is awaited where it was called.
+pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let headers = call.keyword(TRACE_HEADERS).or_else(|| call.arg(7));
+    ADDED.set(headers.unwrap_or_else(|| py.None().into_bound(py)))?;
     Ok(None)
 }
 
@@ -66,12 +121,12 @@ pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
     let is_known = known.is_some();
     let came = match known {
         Some(known) => known,
-        None => headers_variable(py)?.call_method0("get")?,
+        None => ADDED.get(py)?,
     };
     // One that cannot be read is none: vLLM's span and ours would become roots of two traces.
     if !came.is_none() && request_of(Some(&came), Attributes::new()).parent.is_some() {
         if !is_known {
-            request.setattr("trace_headers", came)?;
+            request.setattr(TRACE_HEADERS, came)?;
         }
     } else if gives_contexts() && ENDPOINT.lock().is_some() {
         let headers = PyDict::new(py);
@@ -84,15 +139,13 @@ pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
 
 /// `JITSPAN_VLLM_TRACEPARENT=0` switches it off.
 fn gives_contexts() -> bool {
-    !std::env::var("JITSPAN_VLLM_TRACEPARENT").is_ok_and(|said| matches!(&*said, "0" | "false" | "off" | "no"))
+    crate::monitor().is_none_or(|monitor| monitor.config().vllm_traceparent)
 }
 
 /// A trace context of its own for a request. Sampled or not as a root span of ours, and of vLLM's, would be.
 fn new_parent() -> String {
     let context = crate::monitor().map(|monitor| monitor.new_context());
-    let context = context.unwrap_or(SpanContext::NONE);
-    let flags = context.trace_flags().to_u8();
-    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+    traceparent(&context.unwrap_or(SpanContext::NONE))
 }
 
 /// `OutputProcessor.do_tracing(engine_core_output, req_state, iteration_stats)`: makes the request's span. What it
@@ -173,19 +226,19 @@ pub fn span_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>>
     let watching = guard(py, "vllm.llm_request.events", || add_events(py, waited)).flatten();
     Ok(watching.map(|watching| -> After {
         Box::new(move |py, _outcome| {
-            watching.leave(py);
+            watching.restore(py);
             Ok(None)
         })
     }))
 }
 
 /// vLLM makes the span and ends it in one call. For that call alone we stand in front of its tracer's `start_span`.
-fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Standings>> {
+fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Patches>> {
     let trace = py.import("opentelemetry.trace")?;
     let tracer = trace.call_method1("get_tracer", ("vllm.tracing.otel",))?;
     let thread = std::thread::current().id();
     let done = AtomicBool::new(false);
-    let standings = Standings::new();
+    let patches = Patches::new();
     let watch = move |_py: Python<'_>, _call: &Call<'_, '_>| -> PyResult<Option<After>> {
         if std::thread::current().id() != thread || done.swap(true, Ordering::Relaxed) {
             return Ok(None);
@@ -199,8 +252,8 @@ fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Standings>> {
             Ok(None)
         })))
     };
-    let stands = standings.wrap(tracer.get_type().as_any(), "start_span", "vllm.start_span", watch)?;
-    Ok(stands.then_some(standings))
+    let stands = patches.wrap(tracer.get_type().as_any(), "start_span", "vllm.start_span", watch)?;
+    Ok(stands.then_some(patches))
 }
 
 /// `InputProcessor(vllm_config, ...)`: where vLLM's spans go is known, and ours go there, too.

@@ -1,46 +1,57 @@
 //! vLLM. A request's trace context comes in at the front end, travels to the scheduler with the request, and from there
-//! to the workers on the `SchedulerOutput` in which the request is new; what the request waited for travels back the
-//! same way, onto vLLM's own `llm_request` span.
+//! to the workers on the `NewRequestData` that tells them of it. What a step waited for goes back to the engine core,
+//! which knows who else waited, and with a request's last output to vLLM's own `llm_request` span.
 //!
 //! | process | file | does |
 //! |---|---|---|
 //! | front end | `front_end` | keeps or gives a trace context; puts the summary on `llm_request` |
-//! | engine core | `scheduler` | sends contexts to the workers and stalls to the front end |
-//! | worker | `worker` | arms when warm-up is over; a scope for each step |
+//! | engine core | `requests` | sends contexts to the workers and stalls to the front end; finds who was `queued` |
+//! | worker | `worker`, `arming` | finds the runner; arms when warm-up is over |
+//! | worker | `contexts`, `step` | keeps the contexts; finds who is in the step that compiles |
+//!
+//! Nothing here is called once a step.
 
 mod arming;
+mod contexts;
 mod front_end;
-mod scheduler;
+mod mailbox;
+mod queued;
+mod requests;
 mod stalls;
+mod step;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use super::Reached::{Import, Object};
+use super::Watched::{Added, Frame, Wrapped};
 use super::{Engine, Point};
 use crate::python::host::convert::{get, get_text};
-pub use worker::has_other_ranks;
+use crate::python::host::guard::guard;
+pub use step::{STEPS, step};
+pub use worker::{has_other_ranks, whose};
 
 /// vLLM's points.
-pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), &POINTS);
+pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", &POINTS, note);
 
-static POINTS: [Point; 14] = [
+static POINTS: [Point; 19] = [
     Point::new(
         "vllm.arm",
         "jitspan arms when the worker's warm-up returns, in mode warn unless JITSPAN_MODE says otherwise",
         &[("vllm.utils.jit_monitor", "activate"), ("vllm.triton_utils.jit_monitor", "activate")],
         Import,
-        arming::activate,
+        Wrapped(arming::activate),
     ),
     Point::new(
         "vllm.jit_event",
         "a compile that vLLM's own monitor refuses before it begins fails without a span",
         &[("vllm.utils.jit_monitor", "_handle_jit_event"), ("vllm.triton_utils.jit_monitor", "_handle_jit_event")],
         Import,
-        arming::refused,
+        Wrapped(arming::refused),
     )
     // Before 0.25 vLLM's monitor has no error mode: it refuses nothing.
     .only_where_there_is("_mode"),
@@ -49,14 +60,14 @@ static POINTS: [Point; 14] = [
         "no compile is put on a request's trace",
         &[("vllm.v1.worker.worker_base", "WorkerWrapperBase.init_device")],
         Import,
-        worker::made,
+        Wrapped(worker::made),
     ),
     Point::new(
         "vllm.worker_late",
         "a runner that is made after the device is not seen",
         &[("vllm.v1.worker.worker_base", "WorkerWrapperBase.initialize_from_config")],
         Import,
-        worker::made,
+        Wrapped(worker::made),
     ),
     Point::new(
         "vllm.warm_up",
@@ -66,7 +77,7 @@ static POINTS: [Point; 14] = [
             ("vllm.v1.worker.cpu_worker", "CPUWorker.compile_or_warm_up_model"),
         ],
         Object,
-        arming::warmed_up,
+        Wrapped(arming::warmed_up),
     ),
     Point::new(
         "vllm.execute_model",
@@ -76,7 +87,7 @@ static POINTS: [Point; 14] = [
             ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model"),
         ],
         Object,
-        worker::execute_model,
+        Frame(&["scheduler_output"]),
     ),
     Point::new(
         "vllm.sample_tokens",
@@ -86,21 +97,35 @@ static POINTS: [Point; 14] = [
             ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.sample_tokens"),
         ],
         Object,
-        worker::sample_tokens,
+        Frame(&["scheduler_output", "input_batch"]),
     ),
     Point::new(
-        "vllm.schedule",
+        "vllm.context",
         "each request gets a trace of its own for its compiles",
-        &[("vllm.v1.core.sched.scheduler", "Scheduler.schedule")],
+        &[("vllm.v1.core.sched.output", "NewRequestData")],
         Import,
-        scheduler::scheduled,
+        Added(contexts::watch_unpickling),
     ),
     Point::new(
-        "vllm.update_from_output",
-        "llm_request spans do not carry the jit.* summary",
-        &[("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output")],
+        "vllm.scheduled",
+        "each request gets a trace of its own for its compiles",
+        &[("vllm.v1.core.sched.output", "NewRequestData.from_request")],
         Import,
-        scheduler::updated,
+        Wrapped(requests::scheduled),
+    ),
+    Point::new(
+        "vllm.added",
+        "requests that wait in the queue have nothing of it, and llm_request spans no jit.* summary",
+        &[("vllm.v1.core.sched.scheduler", "Scheduler.add_request")],
+        Import,
+        Wrapped(requests::added),
+    ),
+    Point::new(
+        "vllm.finished",
+        "llm_request spans do not carry the jit.* summary",
+        &[("vllm.v1.core.sched.scheduler", "Scheduler._free_request")],
+        Import,
+        Wrapped(requests::finished),
     ),
     Point::new(
         "vllm.trace_headers",
@@ -116,35 +141,56 @@ static POINTS: [Point; 14] = [
             ("vllm.entrypoints.pooling.base.serving", "*._get_trace_headers"),
         ],
         Import,
-        front_end::headers_came,
+        Wrapped(front_end::headers_came),
+    ),
+    Point::new(
+        "vllm.generate",
+        "a streamed request loses its traceparent where vLLM's own tracing is off",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.generate")],
+        Import,
+        Wrapped(front_end::served),
+    ),
+    Point::new(
+        "vllm.encode",
+        "an embedding loses its traceparent where vLLM's own tracing is off",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.encode")],
+        Import,
+        Wrapped(front_end::served),
+    ),
+    Point::new(
+        "vllm.add_request",
+        "a traceparent is seen only where vLLM's own tracing is on",
+        &[("vllm.v1.engine.async_llm", "AsyncLLM.add_request")],
+        Import,
+        Wrapped(front_end::added),
     ),
     Point::new(
         "vllm.configuration",
         "spans for requests without a traceparent go where OTEL_* variables say, not to --otlp-traces-endpoint",
         &[("vllm.v1.engine.input_processor", "InputProcessor.__init__")],
         Import,
-        front_end::configured,
+        Wrapped(front_end::configured),
     ),
     Point::new(
         "vllm.request",
         "requests without a traceparent do not share a trace with their llm_request span",
         &[("vllm.v1.engine.input_processor", "InputProcessor.assign_request_id")],
         Import,
-        front_end::request_made,
+        Wrapped(front_end::request_made),
     ),
     Point::new(
         "vllm.do_tracing",
         "llm_request spans do not carry the jit.* summary",
         &[("vllm.v1.engine.output_processor", "OutputProcessor.do_tracing")],
         Import,
-        front_end::request_finished,
+        Wrapped(front_end::request_finished),
     ),
     Point::new(
         "vllm.llm_request",
         "llm_request spans do not carry the jit.* summary",
         &[("vllm.v1.engine.output_processor", "instrument_manual")],
         Import,
-        front_end::span_made,
+        Wrapped(front_end::span_made),
     ),
 ];
 
@@ -152,16 +198,26 @@ static POINTS: [Point; 14] = [
 pub fn register(py: Python<'_>) {
     static ONCE: AtomicBool = AtomicBool::new(false);
     if !ONCE.swap(true, Ordering::Relaxed) && super::switched_on(py, ENGINE.name) {
+        guard(py, ENGINE.name, || front_end::prepare(py));
         ENGINE.stand(py);
     }
 }
 
-/// What is kept of requests in this process, for the test that nothing is kept for ever: contexts, steps between their
-/// halves, stalls that wait for their request's end.
+/// What is kept of requests in this process, for the test that nothing is kept for ever: contexts in a worker, requests
+/// in the engine core.
 #[pyfunction]
-pub fn _vllm_kept() -> (usize, usize, usize) {
-    let (contexts, halfway) = worker::kept();
-    (contexts, halfway, scheduler::kept())
+pub fn _vllm_kept() -> (usize, usize) {
+    (contexts::kept(), requests::kept())
+}
+
+/// What an operator should know of this server, for the log and `status()`.
+pub fn note() -> Option<String> {
+    let said = std::env::var("VLLM_USE_RUST_FRONTEND").ok()?;
+    (!matches!(said.trim(), "" | "0")).then(|| {
+        "vLLM's front end in Rust hands no traceparent on: without one in vllm_xargs of the body, or as the header \
+         X-Request-Id, a request's compiles are on a trace of their own"
+            .to_owned()
+    })
 }
 
 /// Where vLLM sends its own spans (`--otlp-traces-endpoint`).
@@ -180,8 +236,8 @@ fn remember_endpoint(vllm_config: Option<Bound<'_, PyAny>>) {
 pub fn variable(name: &str) -> Option<String> {
     let endpoint = ENDPOINT.lock().clone()?;
     match name {
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(endpoint),
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" => std::env::var(name).ok().or_else(|| Some("grpc".to_owned())),
+        config::OTLP_TRACES_ENDPOINT => Some(endpoint),
+        config::OTLP_TRACES_PROTOCOL => config::variable(name).or_else(|| Some("grpc".to_owned())),
         _ => None,
     }
 }

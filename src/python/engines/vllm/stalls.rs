@@ -1,122 +1,178 @@
-//! What requests waited for, on its way from a worker to the span of the whole request: as one line of JSON beside what
-//! vLLM sends anyway, because each of the three processes is another one.
+//! What requests waited for, on its way from a worker to the span of the whole request: as lines of JSON, because each
+//! of the three processes is another one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::queued::{Interval, State};
 use crate::model::attribute::{Attributes, Value};
-use crate::model::event::{CompileEvent, Kernel, Kind};
+use crate::model::event::{CompileEvent, Kernel, Kind, UnixNanos, nanos};
 use crate::model::summary::Summary;
 use crate::scope::Scope;
+use crate::semconv::engine as key;
 
-/// The attribute under which it travels on vLLM's objects, and the key among a request's trace headers.
+/// The attribute under which a context travels on vLLM's objects, and the key of the stalls among a request's headers.
 pub const KEY: &str = "jitspan";
 /// The key among a request's trace headers that says that its trace context is from us.
 pub const GIVEN: &str = "jitspan-given";
 
-/// Stalls of one request that are carried; the spans of its steps have all of them.
-const STALLS_KEPT: usize = 256;
+/// Stalls of one request that are carried, of all ranks; the spans of its steps have all of them.
+pub const STALLS_KEPT: usize = 256;
 /// Of so many the attributes are carried as well, for the events on the request's span.
 const EVENTS_KEPT: usize = 32;
-/// Requests whose stalls are kept; those of the oldest are forgotten.
-const REQUESTS_KEPT: usize = 4096;
+/// Stalls in one line.
+const IN_A_LINE: usize = 64;
 
-/// The stalls of a step as JSON. None: there were none.
-pub fn of_step(scope: &Scope, requests: &[String]) -> Option<String> {
-    let stalls: Vec<Json> = scope.stalls().iter().map(|event| of_event(event)).collect();
-    (!stalls.is_empty()).then(|| json!({"requests": requests, "stalls": stalls}).to_string())
+/// Whose step it was. Ranks of one stage run in lockstep, stages one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Pipeline stage.
+    pub stage: i64,
+    /// Rank of the worker within its engine.
+    pub rank: i64,
 }
 
-fn of_event(event: &CompileEvent) -> Json {
-    let mut short = event.clone();
-    // Long, and on the step's own span.
-    short.detail = None;
-    json!({
-        "kind": event.kind.word(),
-        "runtime": event.runtime,
-        "kernel": event.kernel.name,
-        "started": event.started,
-        "duration": u64::try_from(event.duration.as_nanos()).unwrap_or(u64::MAX),
-        "attributes": short.attributes(),
-    })
+/// One stall, as a worker tells of it.
+#[derive(Debug, Clone)]
+pub struct Stall {
+    /// What was done.
+    pub kind: Kind,
+    /// What did it.
+    pub runtime: String,
+    /// The kernel.
+    pub kernel: String,
+    /// When it began.
+    pub started: UnixNanos,
+    /// How long it took, or how long it was waited for.
+    pub duration: Duration,
+    /// Whether it is long enough to be called one; a short load from a cache on disk is not.
+    pub counts: bool,
+    /// Whose it was.
+    pub place: Place,
+    /// Everything that the event on a span says.
+    pub attributes: Attributes,
 }
 
-/// The stalls of one step, as a worker sent them.
+/// The stalls of one step, as a worker sends them.
+#[derive(Debug)]
 pub struct Sent {
-    requests: Vec<String>,
-    stalls: Vec<Arc<Json>>,
+    /// Requests that were in the step.
+    pub requests: Vec<String>,
+    /// What they waited for.
+    pub stalls: Vec<Arc<Stall>>,
+    /// Pipeline stages of the engine.
+    pub stages: i64,
+}
+
+/// The stalls of a step, for the engine core.
+pub fn of_step(scope: &Scope, requests: &[String], (place, stages): (Place, i64)) -> Vec<Sent> {
+    let stalls: Vec<_> = scope.stalls().iter().map(|event| Arc::new(Stall::of(event, place))).collect();
+    stalls.chunks(IN_A_LINE).map(|some| Sent { requests: requests.to_vec(), stalls: some.to_vec(), stages }).collect()
+}
+
+impl Stall {
+    fn of(event: &CompileEvent, place: Place) -> Self {
+        let mut short = event.clone();
+        // Long, and on the step's own span.
+        short.detail = None;
+        let mut attributes = short.attributes();
+        attributes.int(key::RANK, place.rank);
+        Stall {
+            kind: event.kind,
+            runtime: event.runtime.to_string(),
+            kernel: event.kernel.name.clone(),
+            started: event.started,
+            duration: event.duration,
+            counts: event.stalls,
+            place,
+            attributes,
+        }
+    }
+
+    /// When it ended.
+    pub fn ended(&self) -> UnixNanos {
+        self.started.saturating_add(nanos(self.duration))
+    }
+
+    /// As a request has it that waited for a part of it, in the queue.
+    pub fn waited_for(&self, waited: Interval) -> Self {
+        let mut part = self.clone();
+        (part.started, part.duration) = (waited.started, Duration::from_nanos(waited.ended - waited.started));
+        part.attributes.text(key::REQUEST_STATE, State::Queued.word());
+        part.attributes.double(key::WAITED, part.duration.as_secs_f64());
+        part
+    }
+
+    /// For a summary.
+    pub fn event(&self, waited: Interval) -> CompileEvent {
+        let mut event = CompileEvent::new(self.kind, self.runtime.clone(), Kernel::named(&*self.kernel));
+        event.started = waited.started;
+        event.duration = Duration::from_nanos(waited.ended.saturating_sub(waited.started));
+        event.stalls = self.counts;
+        event
+    }
+
+    fn write(&self, with_attributes: bool) -> Json {
+        let mut json = json!({
+            "kind": self.kind.word(),
+            "runtime": self.runtime,
+            "kernel": self.kernel,
+            "started": self.started,
+            "duration": nanos(self.duration),
+            "counts": self.counts,
+            "stage": self.place.stage,
+            "rank": self.place.rank,
+        });
+        if with_attributes {
+            json["attributes"] = json!(self.attributes);
+        }
+        json
+    }
+
+    fn read(json: &Json) -> Option<Self> {
+        let kind = [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| json["kind"] == kind.word())?;
+        let mut attributes = Attributes::new();
+        for (name, value) in json["attributes"].as_object().into_iter().flatten() {
+            if let Some(value) = plain(value) {
+                attributes.set(name.clone(), value);
+            }
+        }
+        Some(Stall {
+            kind,
+            runtime: json["runtime"].as_str()?.to_owned(),
+            kernel: json["kernel"].as_str()?.to_owned(),
+            started: json["started"].as_u64()?,
+            duration: Duration::from_nanos(json["duration"].as_u64()?),
+            counts: json["counts"].as_bool()?,
+            place: Place { stage: json["stage"].as_i64()?, rank: json["rank"].as_i64()? },
+            attributes,
+        })
+    }
 }
 
 impl Sent {
-    /// Reads what [`of_step`] wrote.
-    pub fn read(text: &str) -> Option<Self> {
-        let mut sent: Json = serde_json::from_str(text).ok()?;
-        let Json::Array(stalls) = sent["stalls"].take() else { return None };
-        let requests = sent["requests"].as_array()?.iter().filter_map(Json::as_str).map(str::to_owned).collect();
-        Some(Sent { requests, stalls: stalls.into_iter().map(Arc::new).collect() })
+    /// As one line.
+    pub fn to_line(&self) -> String {
+        let stalls: Vec<Json> = self.stalls.iter().map(|stall| stall.write(true)).collect();
+        format!("{}\n", json!({"requests": self.requests, "stalls": stalls, "stages": self.stages}))
     }
 
-    /// Without the requests that are not wanted.
-    pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
-        self.requests.retain(|request| wanted(request));
-        self
-    }
-}
-
-/// Stalls by request, in the scheduler's process, until the request is finished.
-#[derive(Default)]
-pub struct Stalled {
-    requests: HashMap<String, Vec<Arc<Json>>>,
-    oldest: VecDeque<String>,
-}
-
-impl Stalled {
-    /// Adds what a worker sent with a step's output.
-    pub fn add(&mut self, sent: Sent) {
-        for request in sent.requests {
-            if !self.requests.contains_key(&request) {
-                self.oldest.push_back(request.clone());
-            }
-            let known = self.requests.entry(request).or_default();
-            known.extend(sent.stalls.iter().take(STALLS_KEPT.saturating_sub(known.len())).cloned());
-        }
-        while self.oldest.len() > REQUESTS_KEPT {
-            if let Some(oldest) = self.oldest.pop_front() {
-                self.requests.remove(&oldest);
-            }
-        }
-    }
-
-    /// Takes a request's stalls, as JSON.
-    pub fn take(&mut self, request: &str) -> Option<String> {
-        let stalls = self.requests.remove(request)?;
-        self.oldest.retain(|other| other != request);
-        let stalls: Vec<Json> = stalls.iter().enumerate().map(|(at, stall)| shortened(at, stall)).collect();
-        Some(Json::Array(stalls).to_string())
-    }
-
-    /// How many requests are known.
-    pub fn len(&self) -> usize {
-        self.requests.len()
-    }
-
-    /// Whether no request is known.
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+    /// Reads what [`Sent::to_line`] wrote.
+    pub fn read(line: &str) -> Option<Self> {
+        let json: Json = serde_json::from_str(line).ok()?;
+        let requests = json["requests"].as_array()?.iter().filter_map(Json::as_str).map(str::to_owned).collect();
+        let stalls = json["stalls"].as_array()?.iter().filter_map(Stall::read).map(Arc::new).collect();
+        Some(Sent { requests, stalls, stages: json["stages"].as_i64()? })
     }
 }
 
-fn shortened(at: usize, stall: &Json) -> Json {
-    let mut stall = stall.clone();
-    if at >= EVENTS_KEPT
-        && let Some(stall) = stall.as_object_mut()
-    {
-        stall.remove("attributes");
-    }
-    stall
+/// A request's stalls, for its last output. None: there were none.
+pub fn to_front_end(stalls: &[Arc<Stall>]) -> Option<String> {
+    let written = stalls.iter().enumerate().map(|(at, stall)| stall.write(at < EVENTS_KEPT));
+    (!stalls.is_empty()).then(|| Json::Array(written.collect()).to_string())
 }
 
 /// What a request waited for, in the front end.
@@ -129,31 +185,43 @@ pub struct Waited {
 }
 
 impl Waited {
-    /// Reads what [`Stalled::take`] wrote.
+    /// Reads what [`to_front_end`] wrote. Time is that in which some rank stalled. Counts and events are those of the
+    /// rank that stalled longest, of each stage: the others of a stage compile the same kernels at the same time.
     pub fn read(text: &str) -> Option<Self> {
         let stalls: Vec<Json> = serde_json::from_str(text).ok()?;
+        let stalls: Vec<Stall> = stalls.iter().filter_map(Stall::read).collect();
+        let told = slowest(&stalls);
         let mut summary = Summary::default();
         let mut events = Vec::new();
         for stall in &stalls {
-            let kind =
-                [Kind::Compile, Kind::Autotune, Kind::Load].into_iter().find(|kind| stall["kind"] == kind.word())?;
-            let kernel = Kernel::named(stall["kernel"].as_str()?);
-            let mut event = CompileEvent::new(kind, stall["runtime"].as_str()?.to_owned(), kernel);
-            event.started = stall["started"].as_u64()?;
-            event.duration = Duration::from_nanos(stall["duration"].as_u64()?);
-            summary.add(&event);
-            if let Some(attributes) = stall["attributes"].as_object() {
-                let mut known = Attributes::new();
-                for (name, value) in attributes {
-                    if let Some(value) = plain(value) {
-                        known.set(name.clone(), value);
-                    }
+            let event = stall.event(Interval { started: stall.started, ended: stall.ended() });
+            if told.contains(&stall.place) {
+                summary.add(&event);
+                if !stall.attributes.is_empty() {
+                    events.push((stall.kind.event_name(), stall.started, stall.attributes.clone()));
                 }
-                events.push((kind.event_name(), event.started, known));
+            } else {
+                summary.stall(event.started, event.ended());
             }
         }
         Some(Waited { attributes: summary.attributes(), events })
     }
+}
+
+/// Of each stage, the rank that stalled longest.
+fn slowest(stalls: &[Stall]) -> Vec<Place> {
+    let mut times: BTreeMap<Place, Duration> = BTreeMap::new();
+    for stall in stalls {
+        *times.entry(stall.place).or_default() += stall.duration;
+    }
+    let mut told: BTreeMap<i64, (Duration, Place)> = BTreeMap::new();
+    for (place, time) in times {
+        let known = told.entry(place.stage).or_insert((time, place));
+        if time > known.0 {
+            *known = (time, place);
+        }
+    }
+    told.into_values().map(|(_, place)| place).collect()
 }
 
 fn plain(value: &Json) -> Option<Value> {

@@ -1,20 +1,19 @@
 //! CuTeDSL's objects in words. Every attribute is optional: what is missing, or raises, is left out.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
+use super::RUNTIME;
 use super::known::Specialization;
 use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::patch::intercept::Call;
+use crate::python::patch::Call;
 
-/// The name on the wire.
-pub const RUNTIME: &str = "cutedsl";
 /// A kernel without a name.
 pub const UNKNOWN: &str = "<unknown>";
 
@@ -22,6 +21,11 @@ pub const UNKNOWN: &str = "<unknown>";
 const ARGUMENT: usize = 200;
 /// Attributes of a callable instance that are shown.
 const ATTRIBUTES: usize = 16;
+
+/// Parameters of a function, and sizes of a tensor, that are looked at.
+const NAMES: usize = 1024;
+const SIZES: usize = 64;
+const SIZES_DEPTH: usize = 4;
 
 /// Parameters of `generate_mlir`, whose order differs: 4.2 to 4.4 have `kwargs` before `function_name`.
 static PARAMETERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -112,7 +116,7 @@ fn function(body: Bound<'_, PyAny>) -> Py<PyAny> {
 /// The event as far as it is known before the compile, and what it is compiled for.
 pub fn event(py: Python<'_>, subject: &Subject) -> (CompileEvent, Specialization) {
     let arguments = arguments(py, subject);
-    let mut event = CompileEvent::new(Kind::Compile, RUNTIME, kernel(py, subject));
+    let mut event = RUNTIME.event(Kind::Compile, kernel(py, subject));
     event.cache = CacheResult::Miss;
     event.options = subject.options.as_ref().map(|all| options(all.bind(py))).unwrap_or_default();
     add_process(py, &mut event);
@@ -133,21 +137,19 @@ pub fn event(py: Python<'_>, subject: &Subject) -> (CompileEvent, Specialization
 
 /// Adds what holds for all events of this process and thread.
 pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
-    event.runtime_version = version(py);
+    event.runtime_version = VERSION.lock().clone();
     event.thread = here::thread(py);
 }
 
-/// `cutlass.__version__`, from 4.4 on; before, the version of the installed package.
-fn version(py: Python<'_>) -> Option<String> {
-    static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
-    VERSION
-        .get_or_init(py, || {
-            imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
-                let metadata = py.import("importlib.metadata").ok()?;
-                metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
-            })
-        })
-        .clone()
+static VERSION: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps `cutlass.__version__`, from 4.4 on; before, the version of the installed package.
+pub fn remember_version(py: Python<'_>) {
+    let version = imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
+        let metadata = py.import("importlib.metadata").ok()?;
+        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
+    });
+    *VERSION.lock() = version;
 }
 
 /// The name that vLLM's monitor gives: the function's, or the class's of a callable instance.
@@ -213,7 +215,7 @@ fn parameter_names(py: Python<'_>, subject: &Subject) -> Vec<String> {
     let of_signature = subject.signature.as_ref().and_then(|signature| {
         let signature = signature.bind(py);
         let names = match get(signature, "parameters") {
-            Some(parameters) => parameters.try_iter().ok()?.flatten().collect(),
+            Some(parameters) => each(&parameters, NAMES).collect(),
             None => get(signature, "args")?.cast_into::<PyList>().ok()?.iter().collect::<Vec<_>>(),
         };
         Some(names.iter().map(plain_text).collect())
@@ -257,9 +259,13 @@ fn of_type(value: &Bound<'_, PyAny>) -> String {
 
 /// Sizes by their text: a symbolic one has a name.
 fn sizes(of: &Bound<'_, PyAny>) -> String {
-    let Ok(items) = of.try_iter() else { return String::new() };
-    let texts = items.flatten().map(|size| match size.is_instance_of::<PyTuple>() {
-        true => sizes(&size),
+    sizes_within(of, 0)
+}
+
+fn sizes_within(of: &Bound<'_, PyAny>, depth: usize) -> String {
+    let texts = each(of, SIZES).map(|size| match size.is_instance_of::<PyTuple>() {
+        true if depth >= SIZES_DEPTH => "...".to_owned(),
+        true => sizes_within(&size, depth + 1),
         false => size.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
     });
     format!("({})", texts.collect::<Vec<_>>().join(", "))

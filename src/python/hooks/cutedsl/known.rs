@@ -40,6 +40,11 @@ pub fn remember(kernel: &str, new: Specialization) {
     of_kernel.push_back(new);
 }
 
+/// Forgets all of it: what compiles while nobody watches would be taken for what is known.
+pub fn forget() {
+    KNOWN.lock().clear();
+}
+
 fn differences(from: &Specialization, to: &Specialization) -> Vec<String> {
     let value = |side: &Specialization, name: &str| {
         side.iter().find(|(known, _)| known == name).map_or("absent".to_owned(), |(_, value)| value.clone())

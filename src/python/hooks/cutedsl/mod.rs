@@ -16,26 +16,46 @@ mod trace;
 
 use pyo3::prelude::*;
 
+use crate::process::lock::Mutex;
+use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
-use crate::python::patch::intercept::Standings;
+use crate::python::patch::Patches;
+
+/// The row of the table.
+pub static RUNTIME: Runtime = Runtime {
+    name: "cutedsl",
+    title: "CuTeDSL",
+    package: "cutlass",
+    distributions: &["nvidia-cutlass-dsl"],
+    tested: ("4.2.1", "4.8.1"),
+    // Not `cutlass`: that is also the name of an older package without a JIT, and it is long before its own end that
+    // the classes are there.
+    module: "cutlass.cutlass_dsl.cutlass",
+    install,
+    armed: |_, _| Ok(()),
+    forget: |_| known::forget(),
+    patches: Patches::new(),
+    state: Mutex::new(State::Waiting),
+};
 
 /// Stands in all places of this version. `module` is `cutlass.cutlass_dsl.cutlass`, which has imported the others.
-pub fn install(module: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let modules = module.py().import("sys")?.getattr("modules")?;
     let compiler = modules.get_item("cutlass.base_dsl.compiler")?.getattr("Compiler")?;
     let dsl = modules.get_item("cutlass.base_dsl.dsl")?.getattr("BaseDSL")?;
     describe::learn(&dsl)?;
-    standings.wrap(&compiler, "compile", "cutedsl.Compiler.compile", trace::pipeline)?;
-    standings.wrap(&dsl, "compile_and_cache", "cutedsl.compile_and_cache", trace::build)?;
-    standings.wrap(&dsl, "post_compilation_cleanup", "cutedsl.post_compilation_cleanup", trace::clean_up)?;
-    standings.wrap(&dsl, "generate_mlir", "cutedsl.generate_mlir", trace::generate)?;
+    describe::remember_version(module.py());
+    patches.wrap(&compiler, "compile", "cutedsl.Compiler.compile", trace::pipeline)?;
+    patches.wrap(&dsl, "compile_and_cache", "cutedsl.compile_and_cache", trace::build)?;
+    patches.wrap(&dsl, "post_compilation_cleanup", "cutedsl.post_compilation_cleanup", trace::clean_up)?;
+    patches.wrap(&dsl, "generate_mlir", "cutedsl.generate_mlir", trace::generate)?;
     let devices = [
         ("CuTeDSL", "cutedsl.CuTeDSL._device_func"),
         ("CuteExperimentalDSL", "cutedsl.CuteExperimentalDSL._device_func"),
     ];
     for (class, place) in devices {
         if let Some(class) = get(module, class).filter(|class| class.hasattr("_device_func").unwrap_or(false)) {
-            standings.wrap(&class, "_device_func", place, trace::device)?;
+            patches.wrap(&class, "_device_func", place, trace::device)?;
         }
     }
     Ok(())

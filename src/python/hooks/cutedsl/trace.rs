@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::RUNTIME;
 use super::describe::{self, Subject};
 use super::known;
 use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
-use crate::python::patch::intercept::{After, Call, Outcome};
+use crate::python::patch::{After, Call, Outcome};
 use crate::python::stall;
 use crate::stats::Counter;
 
@@ -195,7 +196,7 @@ pub fn pipeline(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>>
 fn direct(py: Python<'_>) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
     Ok(Some(Box::new(move |py, outcome| {
-        let mut event = CompileEvent::new(Kind::Compile, describe::RUNTIME, Kernel::named(describe::UNKNOWN));
+        let mut event = RUNTIME.event(Kind::Compile, Kernel::named(describe::UNKNOWN));
         event.duration = pending.elapsed();
         event.stages = vec![Stage { name: "pipeline".into(), duration: event.duration }];
         event.failure = outcome.err().map(|error| stall::failure(py, error));

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::RUNTIME;
 use super::encode::{Unsupported, encode};
 use super::{describe, recipe};
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
@@ -24,7 +25,7 @@ use crate::monitor::Pending;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::patch::{After, Call, Patches, Wrapper};
 use crate::python::stall;
 
 /// A tuning that is going on in this thread.
@@ -63,14 +64,14 @@ const LISTENER: &str = "triton.autotuning_listener";
 const TIMINGS: usize = 1024;
 
 /// Stands in all these places that are there.
-pub fn install(py: Python<'_>, standings: &'static Standings, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+pub fn install(py: Python<'_>, patches: &'static Patches, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
-        standings.wrap(&tuner, "prune_configs", "triton.prune_configs", prunes)?;
-        standings.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
-        standings.wrap(&tuner, "_bench", "triton._bench", benches)?;
+        patches.wrap(&tuner, "prune_configs", "triton.prune_configs", prunes)?;
+        patches.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
+        patches.wrap(&tuner, "_bench", "triton._bench", benches)?;
     }
     if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning")) {
-        standings.chain(&autotuning, "listener", LISTENER, hears)?;
+        patches.chain(&autotuning, "listener", LISTENER, hears)?;
     }
     Ok(())
 }
@@ -173,7 +174,7 @@ fn checks_disk(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
             return Ok(finish(py, &tune, event));
         }
         // From 3.8 on the listener comes next, and raises.
-        if listener_stands(py) {
+        if listener_is_ours(py) {
             return Ok(None);
         }
         Ok(take(tuner).and_then(|tune| tune.raise))
@@ -239,7 +240,7 @@ fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// The last configuration has been benchmarked.
 fn benched(py: Python<'_>, tuner: &Bound<'_, PyAny>) -> PyResult<()> {
-    if listener_stands(py) {
+    if listener_is_ours(py) {
         return Ok(());
     }
     let Some(mut tune) = take(tuner) else { return Ok(()) };
@@ -273,7 +274,7 @@ fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
         let raise = raise.lock().take();
         Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
     };
-    tuner.setattr("pre_hook", Interceptor::around(&found, "triton.autotune.pre_hook", watch)?)
+    tuner.setattr("pre_hook", Wrapper::around(&found, "triton.autotune.pre_hook", watch)?)
 }
 
 /// `knobs.autotuning.listener(*, fn, key, best_config, configs_timings, duration, cache_hit)`, called in `run`.
@@ -310,15 +311,15 @@ fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 }
 
 /// Whether the listener will be called: the slot is ours. Where somebody has taken it since, we do without.
-fn listener_stands(py: Python<'_>) -> bool {
+fn listener_is_ours(py: Python<'_>) -> bool {
     let slot = imports::loaded(py, "triton.knobs").and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
-    slot.and_then(|slot| slot.cast_into::<Interceptor>().ok()).is_some_and(|slot| slot.get().stands(LISTENER))
+    slot.is_some_and(|slot| Wrapper::is_of(&slot, LISTENER))
 }
 
 fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResult) -> CompileEvent {
     let duration = tune.pending.elapsed();
     let function = describe::innermost_function(tuner);
-    let mut event = CompileEvent::new(Kind::Autotune, "triton", describe::kernel(&function, None));
+    let mut event = RUNTIME.event(Kind::Autotune, describe::kernel(&function, None));
     event.duration = duration;
     event.cache = cache;
     event.cause = Some(tune.cause);
@@ -348,7 +349,7 @@ fn add_recipe(
     }
     guard(py, "triton.recipe", || {
         let mut recipe = Recipe::new(What::Tuning, "triton", recipe::kernel(&describe::innermost_function(tuner)));
-        recipe.runtime_version = describe::whole_version(py).unwrap_or_default();
+        recipe.runtime_version = describe::whole_version().unwrap_or_default();
         recipe.target = recipe::current_target(py).unwrap_or_default();
         recipe.rank = recipe::rank(py).map(|(rank, _)| rank);
         let best = best.map_or(Err("a tuning without a result".to_owned()), whole_configuration);

@@ -12,6 +12,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::RUNTIME;
 use super::frame::{self, Frame};
 use super::{autotune, describe, inductor, launcher, manual, recipe, specialization};
 use crate::model::event::{CacheResult, CompileEvent, Kind};
@@ -20,7 +21,7 @@ use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::intercept::{After, Call, Outcome, Standings};
+use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::stall;
 
 /// Between the hook before and the hook after.
@@ -47,7 +48,7 @@ const ENTRIES_KEPT: usize = 1024;
 static POST_HOOK: AtomicBool = AtomicBool::new(false);
 
 /// The watches on `compile` attributes. They hold their functions weakly: kernels come and go.
-pub static FUNCTIONS: Standings = Standings::new();
+pub static FUNCTIONS: Patches = Patches::new();
 
 /// Says whether this version has a hook after the compile.
 pub fn set_post_hook(present: bool) {
@@ -204,7 +205,7 @@ fn event(
     let call = entry.call.bind(py);
     let cache = frame.as_ref().map_or(CacheResult::Unknown, |frame| frame.cache(outcome.is_ok()));
     let kind = if cache == CacheResult::Hit { Kind::Load } else { Kind::Compile };
-    let mut event = CompileEvent::new(kind, "triton", describe::kernel(entry.function.bind(py), Some(call)));
+    let mut event = RUNTIME.event(kind, describe::kernel(entry.function.bind(py), Some(call)));
     event.duration = duration;
     event.cache = cache;
     event.manual_warmup = entry.manual;

@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::model::attribute::bounded;
 use crate::model::event::{CompileEvent, Detail, Kernel};
+use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
 use crate::python::host::imports;
 
-static VERSION: PyOnceLock<Option<String>> = PyOnceLock::new();
+static VERSION: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keys of the hooks' `compile` that are no options.
 const NOT_OPTIONS: &[&str] =
@@ -21,19 +21,23 @@ const NOT_OPTIONS: &[&str] =
 /// Characters of one value. A constant may be a table.
 const VALUE: usize = 200;
 
+/// Members of all the tuples in one value.
+const ITEMS: usize = 256;
+
 /// Keeps `triton.__version__`.
 pub fn remember_version(triton: &Bound<'_, PyModule>) {
-    VERSION.get_or_init(triton.py(), || get_text(triton, "__version__"));
+    let version = get_text(triton, "__version__");
+    *VERSION.lock() = version;
 }
 
 /// `triton.__version__`.
-pub fn whole_version(py: Python<'_>) -> Option<String> {
-    VERSION.get(py).cloned().flatten()
+pub fn whole_version() -> Option<String> {
+    VERSION.lock().clone()
 }
 
 /// The version's first two numbers.
-pub fn version(py: Python<'_>) -> Option<(u32, u32)> {
-    let version = VERSION.get(py).cloned().flatten()?;
+pub fn version() -> Option<(u32, u32)> {
+    let version = VERSION.lock().clone()?;
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))
 }
@@ -61,16 +65,17 @@ pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
 /// A compile-time constant as text. Besides what is plain, Triton's own constants read well by attributes that are
 /// known to be plain; anything else is named by its type, because its `repr` may do anything.
 pub fn value(constant: &Bound<'_, PyAny>) -> String {
-    value_within(constant, 0)
+    let mut left = ITEMS;
+    value_within(constant, 0, &mut left)
 }
 
-fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
+fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> String {
     let class = constant.get_type();
     let of_triton = get_text(class.as_any(), "__module__").is_some_and(|module| module.starts_with("triton."));
     if of_triton && depth < 4 {
         let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
-            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1)),
+            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1, left)),
             "dtype" => get_text(constant, "name"),
             _ if constant.hasattr("arg_names").unwrap_or(false) => get_text(constant, "__name__"),
             _ => None,
@@ -81,8 +86,16 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize) -> String {
     }
     match constant.cast_exact::<PyTuple>() {
         Ok(tuple) if depth < 4 => {
-            let members = tuple.iter().take(32).map(|member| value_within(&member, depth + 1));
-            bounded(&format!("({})", members.collect::<Vec<_>>().join(", ")), VALUE).into_owned()
+            let mut members = Vec::new();
+            for member in tuple.iter().take(32) {
+                let Some(less) = left.checked_sub(1) else { break };
+                *left = less;
+                members.push(value_within(&member, depth + 1, left));
+            }
+            if members.len() < tuple.len() {
+                members.push("...".to_owned());
+            }
+            bounded(&format!("({})", members.join(", ")), VALUE).into_owned()
         }
         _ => bounded(&text(constant), VALUE).into_owned(),
     }
@@ -112,9 +125,15 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     let of_info = |name: &str| info.as_ref().and_then(|info| get_text(info, name));
     let python = get(function, "fn").unwrap_or_else(|| function.clone());
     let code = get(&python, "__code__");
+    let own = get_text(&python, "__name__");
+    // A generated kernel (`triton_kernels`) has been given a name, and its qualified one is still its template's:
+    // `define_kernel.<locals>._empty_fn`.
+    let is_own = |name: &String| own.as_ref().is_none_or(|own| name.rsplit('.').next().is_some_and(|last| last == own));
     Kernel {
         name: of_info("name")
-            .or_else(|| get_text(&python, if is_qualified(function.py()) { "__qualname__" } else { "__name__" }))
+            .filter(is_own)
+            .or_else(|| get_text(&python, if is_qualified() { "__qualname__" } else { "__name__" }).filter(is_own))
+            .or_else(|| own.clone())
             .or_else(|| get_text(function, "__name__"))
             .or_else(|| get_text(function, "name"))
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
@@ -125,8 +144,8 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
 }
 
 /// Whether Triton's own hooks give the qualified name: from 3.4 on. A kernel must have one name everywhere.
-fn is_qualified(py: Python<'_>) -> bool {
-    version(py).is_none_or(|version| version >= (3, 4))
+fn is_qualified() -> bool {
+    version().is_none_or(|version| version >= (3, 4))
 }
 
 /// What tells one specialization of a kernel from another: its key.
@@ -136,7 +155,7 @@ pub fn specialization(call: &Bound<'_, PyDict>) -> String {
 
 /// Adds version, options, thread and, in verbose mode, everything else known.
 pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
-    event.runtime_version = VERSION.get(py).cloned().flatten();
+    event.runtime_version = VERSION.lock().clone();
     event.thread = here::thread(py);
     let payload = call.and_then(|call| item(call, "compile"));
     if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {

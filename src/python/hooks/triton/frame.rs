@@ -3,11 +3,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use super::listener::Heard;
 use crate::model::event::{CacheResult, Stage};
 use crate::monitor::Pending;
 
@@ -27,6 +26,16 @@ pub struct Frame {
     pub heard: Option<Heard>,
     /// When it began.
     pub began: Instant,
+}
+
+/// What `knobs.compilation.listener` said of it.
+pub struct Heard {
+    /// Stages in the order they ran.
+    pub stages: Vec<Stage>,
+    /// The whole, as Triton timed it.
+    pub total: Duration,
+    /// Whether the cache on disk had it.
+    pub cache_hit: bool,
 }
 
 /// A call of `triton.compile` by somebody else than a launch.

@@ -1,9 +1,11 @@
 //! The C launcher: up to 3.6 Triton builds it with the C compiler at the first launch of a signature, after every hook,
-//! for a quarter of a second. Its constructor is only on that path; the time is added to the compile it belongs to.
-//! `_build`, which it calls only where the cache on disk has no such launcher, tells a build from a load.
+//! for a quarter of a second. Its constructor is only on that path. It is a stall of its own: the launch may be another
+//! request's than the compile. `_build`, which it calls only where the cache on disk has no such launcher, tells a build
+//! from a load: a stall begins there, and counts from the constructor's start.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -11,14 +13,24 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::describe;
-use crate::monitor::Recorded;
+use crate::model::event::UnixNanos;
+use crate::monitor::{Pending, Recorded};
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::patch::{After, Call, Patches, Wrapper};
+use crate::python::stall;
 
 thread_local! {
-    /// Whether the C compiler was called in this thread since a launcher was begun.
-    static BUILT: Cell<bool> = const { Cell::new(false) };
+    /// The launcher that is being made in this thread.
+    static MAKING: RefCell<Option<Making>> = const { RefCell::new(None) };
+}
+
+struct Making {
+    compiled: Recorded,
+    started: UnixNanos,
+    began: Instant,
+    /// The stall, once the C compiler was called.
+    building: Option<Arc<Pending>>,
 }
 
 /// Compiles that were not launched yet. From a pool of threads several come before the first launch.
@@ -28,9 +40,9 @@ const RECENT_KEPT: usize = 64;
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Stands in front of the launchers' constructors, in versions that build them.
-pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
     WATCHED.store(false, Ordering::Relaxed);
-    if describe::version(py).is_some_and(|version| version >= (3, 7)) {
+    if describe::version().is_some_and(|version| version >= (3, 7)) {
         return Ok(());
     }
     let mut builders = vec![py.import("triton.runtime.build")?.dict()];
@@ -46,7 +58,7 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
             classes.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok())
         {
             if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
-                let stands = standings.wrap(&class, "__init__", "triton.launcher", watch)?;
+                let stands = patches.wrap(&class, "__init__", "triton.launcher", watch)?;
                 WATCHED.fetch_or(stands, Ordering::Relaxed);
             }
         }
@@ -54,16 +66,20 @@ pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
     for globals in builders {
         // Up to 3.3 each driver has imported the name.
         if let Some(build) = item(globals.as_any(), "_build") {
-            let ours = Interceptor::around(&build, "triton.build", builds)?;
-            standings.set_item(globals.as_any(), "_build", ours.into_bound(py).into_any())?;
+            let ours = Wrapper::around(&build, "triton.build", builds)?;
+            patches.set_item(globals.as_any(), "_build", ours)?;
         }
     }
     Ok(())
 }
 
 /// `_build(name, src, ...)`: the C compiler is called.
-fn builds(_py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    BUILT.set(true);
+fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    let Some(mut making) = MAKING.take() else { return Ok(None) };
+    if making.building.is_none() {
+        making.building = stall::begin_after(py, Some(&making.compiled));
+    }
+    MAKING.set(Some(making));
     Ok(None)
 }
 
@@ -84,13 +100,14 @@ pub fn remember(source: &Bound<'_, PyAny>, recorded: Recorded) {
 /// `CudaLauncher(src, metadata)`, `HIPLauncher(src, metadata)`.
 fn watch(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(source) = call.arg(1).or_else(|| call.keyword("src")) else { return Ok(None) };
-    let Some(recorded) = take(&source) else { return Ok(None) };
-    BUILT.set(false);
-    let began = Instant::now();
-    Ok(Some(Box::new(move |_py, outcome| {
-        let duration = began.elapsed();
-        if let (Ok(_), true, Some(monitor)) = (outcome, BUILT.get(), crate::monitor()) {
-            monitor.lengthen(&recorded, duration);
+    let (Some(compiled), Some(monitor)) = (take(&source), crate::monitor()) else { return Ok(None) };
+    MAKING.set(Some(Making { compiled, started: monitor.now(), began: Instant::now(), building: None }));
+    Ok(Some(Box::new(move |py, outcome| {
+        let Some(making) = MAKING.take() else { return Ok(None) };
+        if let (Ok(_), Some(pending)) = (outcome, making.building) {
+            let event = making.compiled.event.launcher(making.started, making.began.elapsed());
+            // Nothing is raised for a launcher: what error mode has to say it has said of the compile.
+            stall::finish(py, &pending, event, "");
         }
         Ok(None)
     })))

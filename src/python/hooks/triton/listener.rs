@@ -6,21 +6,13 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use super::RUNTIME;
+use super::frame::Heard;
 use super::{describe, frame, inductor, manual, source};
-use crate::model::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
+use crate::model::event::{CacheResult, Kind, Stage, nanos};
 use crate::python::host::convert::{get, item, text};
-use crate::python::patch::intercept::{After, Call};
+use crate::python::patch::{After, Call};
 use crate::python::stall;
-
-/// What it said.
-pub struct Heard {
-    /// Stages in the order they ran.
-    pub stages: Vec<Stage>,
-    /// The whole, as Triton timed it.
-    pub total: Duration,
-    /// Whether the cache on disk had it.
-    pub cache_hit: bool,
-}
 
 /// Called once for each compile or load, in the thread that did it.
 pub fn heard(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
@@ -39,7 +31,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     let Some(pending) = stall::begin(py) else { return Ok(None) };
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
-    let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
+    let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
     event.started = pending.started().saturating_sub(nanos(heard.total));
     event.duration = heard.total;
     event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::model::event::CacheResult;
 use crate::python::host::convert::get;
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
 
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
@@ -47,19 +47,19 @@ pub fn take_replayed() -> Option<CacheResult> {
 }
 
 /// Stands in front of each class's own methods.
-pub fn install(py: Python<'_>, standings: &'static Standings) -> PyResult<()> {
+pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
     let functions = py.import("triton.runtime.jit")?;
     for class in ["KernelInterface", "JITFunction"].iter().filter_map(|class| get(functions.as_any(), class)) {
         // Only where it is defined: what is inherited is seen there.
         for name in ["warmup", "preload"] {
             if class.getattr("__dict__")?.contains(name)? {
-                standings
+                patches
                     .wrap(&class, name, "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| watch(&[&CALLS]))?;
             }
         }
     }
     if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
-        standings.wrap(&tuner, "warmup", "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| {
+        patches.wrap(&tuner, "warmup", "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| {
             watch(&[&CALLS, &TUNERS])
         })?;
     }

@@ -18,6 +18,7 @@ pub mod describe;
 pub mod encode;
 mod frame;
 mod inductor;
+mod key;
 mod launcher;
 mod listener;
 pub mod manual;
@@ -28,12 +29,31 @@ mod specialization;
 
 use pyo3::prelude::*;
 
+use crate::config::environment::TRITON_PRINT_AUTOTUNING;
+use crate::config::variable;
+use crate::process::lock::Mutex;
+use crate::python::hooks::{Runtime, State};
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
-use crate::python::patch::intercept::{After, Call, Standings};
+use crate::python::patch::{After, Call, Patches};
+
+/// The row of the table.
+pub static RUNTIME: Runtime = Runtime {
+    name: "triton",
+    title: "Triton",
+    package: "triton",
+    distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
+    tested: ("3.0.0", "3.9.0"),
+    module: "triton",
+    install,
+    armed: print_autotuning,
+    forget,
+    patches: Patches::new(),
+    state: Mutex::new(State::Waiting),
+};
 
 /// Stands in all places of this version.
-pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> PyResult<()> {
+fn install(triton: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
     let py = triton.py();
     describe::remember_version(triton);
     let knobs = knobs(triton);
@@ -42,33 +62,33 @@ pub fn install(triton: &Bound<'_, PyModule>, standings: &'static Standings) -> P
     let stands = |place: &str, install: &dyn Fn() -> PyResult<bool>| guard(py, place, install).unwrap_or(false);
     let launches =
         |new: &str, old: &str, place, watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>| match knobs {
-            Some(knobs) => standings.chain(&knobs.getattr("runtime")?, new, place, watch),
+            Some(knobs) => patches.chain(&knobs.getattr("runtime")?, new, place, watch),
             None => {
                 let function = py.import("triton.runtime.jit")?.getattr("JITFunction")?;
-                standings.chain(&function, old, place, watch)
+                patches.chain(&function, old, place, watch)
             }
         };
     // First: from the moment that a hook is set, Triton calls it.
-    stands("triton.serialize", &|| serialize::install(py, standings));
+    stands("triton.serialize", &|| serialize::install(py, patches));
     stands(serialize::BEFORE, &|| launches("jit_cache_hook", "cache_hook", serialize::BEFORE, compile::before));
     compile::set_post_hook(stands(serialize::AFTER, &|| {
         launches("jit_post_compile_hook", "compiled_hook", serialize::AFTER, compile::after)
     }));
     let listener = stands("triton.listener", &|| match knobs {
-        Some(knobs) => standings.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
+        Some(knobs) => patches.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
         None => Ok(false),
     });
-    guard(py, "triton.source", || source::install(py, standings, listener));
-    guard(py, "triton.manual", || manual::install(py, standings));
-    guard(py, "triton.launcher", || launcher::install(py, standings));
-    guard(py, "triton.autotune", || autotune::install(py, standings, knobs));
+    guard(py, "triton.source", || source::install(py, patches, listener));
+    guard(py, "triton.manual", || manual::install(py, patches));
+    guard(py, "triton.launcher", || launcher::install(py, patches));
+    guard(py, "triton.autotune", || autotune::install(py, patches, knobs));
     Ok(())
 }
 
-/// Leaves the kernels' own `compile` attributes.
-pub fn leave_functions(py: Python<'_>) {
-    compile::FUNCTIONS.leave(py);
-    source::CLASSES.leave(py);
+/// Restores the kernels' own `compile` attributes.
+fn forget(py: Python<'_>) {
+    compile::FUNCTIONS.restore(py);
+    source::CLASSES.restore(py);
 }
 
 /// `triton.knobs`, from 3.4 on.
@@ -79,21 +99,20 @@ fn knobs<'py>(triton: &Bound<'py, PyModule>) -> Option<Bound<'py, PyAny>> {
 
 /// As vLLM's monitor does: Triton prints its tunings unless the user has said `TRITON_PRINT_AUTOTUNING=0`. Up to 3.3
 /// the variable is all there is, and is read at each tuning. Not before arming: a warm-up's tunings are expected.
-pub fn print_autotuning(triton: &Bound<'_, PyModule>, standings: &Standings) -> PyResult<()> {
+fn print_autotuning(triton: &Bound<'_, PyModule>, patches: &Patches) -> PyResult<()> {
     let (py, knobs) = (triton.py(), knobs(triton));
-    const VARIABLE: &str = "TRITON_PRINT_AUTOTUNING";
     let environment = py.import("os")?.getattr("environ")?;
-    let said = environment.call_method1("get", (VARIABLE,))?;
-    if said.extract::<String>().is_ok_and(|said| said == "0") {
+    let said = variable(TRITON_PRINT_AUTOTUNING);
+    if said.as_deref() == Some("0") {
         return Ok(());
     }
     // A knob that is set writes the variable, and does not take it back: we do.
-    if !said.extract::<String>().is_ok_and(|said| said == "1") {
-        standings.set_item(&environment, VARIABLE, "1".into_pyobject(py)?.into_any())?;
+    if said.as_deref() != Some("1") {
+        patches.set_item(&environment, TRITON_PRINT_AUTOTUNING, "1".into_pyobject(py)?.into_any())?;
     }
     if let Some(knobs) = knobs {
         let on = true.into_pyobject(py)?.to_owned().into_any();
-        standings.set(&knobs.getattr("autotuning")?, "print", on)?;
+        patches.set(&knobs.getattr("autotuning")?, "print", on)?;
     }
     Ok(())
 }

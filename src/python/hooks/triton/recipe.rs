@@ -57,7 +57,7 @@ pub fn keep(event: &mut CompileEvent, recipe: Recipe) {
 pub fn of(compiled: &Compiled<'_, '_>) -> Recipe {
     let py = compiled.function.py();
     let mut recipe = Recipe::new(What::Specialization, "triton", kernel(compiled.function));
-    recipe.runtime_version = super::describe::whole_version(py).unwrap_or_default();
+    recipe.runtime_version = super::describe::whole_version().unwrap_or_default();
     recipe.target = compiled.target.and_then(target).unwrap_or_default();
     recipe.rank = rank(py).map(|(rank, _)| rank);
     recipe.tuned = compiled.tuned;

@@ -9,7 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
 use crate::python::host::convert::{get, get_text};
-use crate::python::patch::intercept::{Interceptor, Standings};
+use crate::python::host::imports;
+use crate::python::patch::{Patches, Wrapper};
 
 /// Calls the function that is there, and asks us when it fails.
 const GUARD: &str = include_str!("serialize.py");
@@ -30,9 +31,9 @@ pub const AFTER: &str = "triton.jit_post_compile_hook";
 ///
 /// # Errors
 /// The module does not let itself be changed.
-pub fn install(py: Python<'_>, standings: &Standings) -> PyResult<bool> {
-    let functions = py.import("triton.runtime.jit")?;
-    let Some(original) = get(functions.as_any(), "serialize_specialization_data") else { return Ok(false) };
+pub fn install(py: Python<'_>, patches: &Patches) -> PyResult<bool> {
+    let Some(functions) = imports::loaded(py, "triton.runtime.jit") else { return Ok(false) };
+    let Some(original) = get(&functions, "serialize_specialization_data") else { return Ok(false) };
     let forgive = PyCFunction::new_closure(py, None, None, |arguments, _| -> Option<&'static str> {
         is_for_us_alone(arguments.get_item(0).ok()?).then_some(INSTEAD)
     })?;
@@ -42,7 +43,7 @@ pub fn install(py: Python<'_>, standings: &Standings) -> PyResult<bool> {
     let code = builtins.getattr("compile")?.call1((GUARD, "<jitspan>", "exec"))?;
     builtins.getattr("exec")?.call1((code, &namespace))?;
     let guarded = namespace.as_any().get_item("guard")?.call1((original, forgive))?;
-    standings.set(functions.as_any(), "serialize_specialization_data", guarded)
+    patches.set(&functions, "serialize_specialization_data", guarded)
 }
 
 /// Whether the hook that Triton is about to call is ours, with nobody's behind it. Called by anything else than
@@ -67,7 +68,7 @@ fn hook<'py>(frame: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 
 /// Also one of ours that has left meanwhile: another thread may be deactivating.
 fn is_ours_alone(hook: &Bound<'_, PyAny>) -> bool {
-    let Ok(ours) = hook.cast::<Interceptor>() else { return false };
+    let Some(ours) = Wrapper::hook(hook) else { return false };
     let ours = ours.get();
-    [BEFORE, AFTER].contains(&ours.place()) && ours.original(hook.py()).is_none()
+    [BEFORE, AFTER].contains(&ours.hook_point()) && ours.original(hook.py()).is_none()
 }

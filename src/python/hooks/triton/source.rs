@@ -16,19 +16,20 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefReference};
 
+use super::RUNTIME;
 use super::frame::{self, Direct, Frame};
 use super::{describe, inductor, launcher, manual, specialization};
-use crate::model::event::{CompileEvent, Kind, Stage};
+use crate::model::event::{Kind, Stage};
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
-use crate::python::patch::intercept::{After, Call, Interceptor, Standings};
+use crate::python::patch::{After, Call, Patches, Wrapper};
 use crate::python::stall;
 
 /// Whether the listener times the stages, so that we need not.
 static LISTENER: AtomicBool = AtomicBool::new(false);
 
 /// The watches on `make_ir` of each class of source: Gluon's is imported when it is first used.
-pub static CLASSES: Standings = Standings::new();
+pub static CLASSES: Patches = Patches::new();
 
 thread_local! {
     /// The direct compile that ended last, for the listener, which 3.4 and later call after a load has ended.
@@ -36,21 +37,21 @@ thread_local! {
 }
 
 /// Stands in all these places that are there.
-pub fn install(py: Python<'_>, standings: &'static Standings, listener: bool) -> PyResult<()> {
+pub fn install(py: Python<'_>, patches: &'static Patches, listener: bool) -> PyResult<()> {
     LISTENER.store(listener, Ordering::Relaxed);
     let compiler = py.import("triton.compiler.compiler")?;
     // Without an end there must be no beginning: then the listener alone reports direct compiles.
     let ends = get(compiler.as_any(), "CompiledKernel")
-        .is_some_and(|class| standings.wrap(&class, "__init__", "triton.CompiledKernel", ends).unwrap_or(false));
+        .is_some_and(|class| patches.wrap(&class, "__init__", "triton.CompiledKernel", ends).unwrap_or(false));
     if ends {
         for name in ["ASTSource", "IRSource"] {
             if let Some(class) = get(compiler.as_any(), name) {
-                standings.wrap(&class, "parse_options", "triton.parse_options", begins)?;
+                patches.wrap(&class, "parse_options", "triton.parse_options", begins)?;
             }
         }
     }
     for class in describe::backends(py, "compiler") {
-        standings.wrap(&class, "add_stages", "triton.add_stages", adds_stages)?;
+        patches.wrap(&class, "add_stages", "triton.add_stages", adds_stages)?;
     }
     Ok(())
 }
@@ -131,7 +132,7 @@ fn watch_stage(
             Ok(None)
         })))
     };
-    stages.set_item(name, Interceptor::around(function, "triton.stage", watch)?)
+    stages.set_item(name, Wrapper::around(function, "triton.stage", watch)?)
 }
 
 /// `CompiledKernel(src, metadata_group, hash)`: the last thing that `compile` does.
@@ -183,7 +184,7 @@ fn record(
     let source = frame.source.bind(py);
     let kind = if cache == crate::model::event::CacheResult::Hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
-    let mut event = CompileEvent::new(kind, "triton", describe::kernel(&function, None));
+    let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
     event.duration = direct.pending.elapsed();
     event.cache = cache;
     event.manual_warmup = direct.manual;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyWeakrefReference};
 
-use super::describe;
+use super::{describe, key};
 use crate::model::event::{Cause, CompileEvent};
 use crate::model::explain::{self, Argument, Form, Specialization};
 use crate::process::lock::Mutex;
@@ -61,7 +61,8 @@ const CACHED_READ: usize = 256;
 pub fn explain(event: &mut CompileEvent, asked: &Asked<'_, '_>) -> PyResult<()> {
     let py = asked.function.py();
     let names = option_names(asked);
-    let new = read(asked.source, asked.function, asked.options, asked.kernel, &names);
+    let compiled = Compiled { source: asked.source, key: asked.key, kernel: asked.kernel };
+    let new = read(&compiled, asked.function, asked.options, &names);
     let weak = PyWeakrefReference::new(asked.function)?;
     let mut known = recall(&weak);
     let cached = read_cached(asked, &known, &names);
@@ -147,7 +148,8 @@ fn read_cached(asked: &Asked<'_, '_>, known: &[Known], names: &[Bound<'_, PyStri
         // Its dictionary, not its attributes: those of a kernel that is still being compiled (AsyncCompileMode) wait.
         let Some(own) = get(&kernel, "__dict__") else { continue };
         let Some(source) = item(&own, "src") else { continue };
-        let specialization = Arc::new(read(&source, asked.function, None, Some(&kernel), names));
+        let compiled = Compiled { source: &source, key: &key, kernel: Some(&kernel) };
+        let specialization = Arc::new(read(&compiled, asked.function, None, names));
         read_ones.push(Known { key, specialization, since: None });
     }
     read_ones.reverse();
@@ -190,15 +192,21 @@ fn is_plain(value: &Bound<'_, PyAny>) -> bool {
         || value.is_exact_instance_of::<PyString>()
 }
 
+/// What a specialization is read from.
+struct Compiled<'a, 'py> {
+    source: &'a Bound<'py, PyAny>,
+    key: &'a str,
+    kernel: Option<&'a Bound<'py, PyAny>>,
+}
+
 fn read(
-    source: &Bound<'_, PyAny>,
+    compiled: &Compiled<'_, '_>,
     function: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
-    kernel: Option<&Bound<'_, PyAny>>,
     option_names: &[Bound<'_, PyString>],
 ) -> Specialization {
     // From the finished kernel if there is one: a compile may set other values than it was asked for.
-    let metadata = kernel.and_then(|kernel| item(&get(kernel, "__dict__")?, "metadata"));
+    let metadata = compiled.kernel.and_then(|kernel| item(&get(kernel, "__dict__")?, "metadata"));
     let option = |name: &Bound<'_, PyString>| {
         let value = match &metadata {
             Some(metadata) => metadata.getattr(name).ok(),
@@ -210,7 +218,7 @@ fn read(
         is_plain(&value).then_some((name, said))
     };
     let options = option_names.iter().filter_map(option).collect();
-    Specialization { arguments: Reader::new(source, function).arguments(), options }
+    Specialization { arguments: Reader::new(compiled, function).arguments(), options }
 }
 
 /// A place in the parameters: an index, and for a tuple the index inside it.
@@ -222,12 +230,18 @@ struct Reader<'py> {
     signature: Option<Bound<'py, PyDict>>,
     constants: HashMap<Path, Bound<'py, PyAny>>,
     hints: HashMap<Path, Vec<(String, String)>>,
+    /// Parameters with a type of their own that are 1: see `key.rs`.
+    ones: Vec<usize>,
 }
+
+/// How deep tuples may lie in one another.
+const DEPTH: usize = 8;
 
 pub(super) const DIVISIBILITY: &str = "tt.divisibility";
 
 impl<'py> Reader<'py> {
-    fn new(source: &Bound<'py, PyAny>, function: &Bound<'py, PyAny>) -> Self {
+    fn new(compiled: &Compiled<'_, 'py>, function: &Bound<'py, PyAny>) -> Self {
+        let source = compiled.source;
         let names: Vec<String> = get(function, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
         let declared = get(function, "constexprs").and_then(|indices| indices.extract().ok()).unwrap_or_default();
         let dictionary = |name| get(source, name).and_then(|any| any.cast_into::<PyDict>().ok());
@@ -238,7 +252,8 @@ impl<'py> Reader<'py> {
             }
         }
         let hints = get(source, "attrs").map(|attributes| hints(&attributes)).unwrap_or_default();
-        Reader { declared, signature: dictionary("signature"), constants, hints, names }
+        let ones = key::ones(compiled.key, names.len()).unwrap_or_default();
+        Reader { declared, signature: dictionary("signature"), constants, hints, ones, names }
     }
 
     fn arguments(&self) -> Vec<Argument> {
@@ -257,6 +272,9 @@ impl<'py> Reader<'py> {
 
     fn argument(&self, name: String, path: Path, of_type: Option<&Bound<'py, PyAny>>, to: &mut Vec<Argument>) {
         if let Some(members) = of_type.and_then(|of_type| of_type.cast::<PyTuple>().ok()) {
+            if path.len() > DEPTH {
+                return;
+            }
             for (index, member) in members.iter().enumerate().take(64) {
                 let inner = path.iter().copied().chain([index]).collect();
                 self.argument(format!("{name}[{index}]"), inner, Some(&member), to);
@@ -272,6 +290,7 @@ impl<'py> Reader<'py> {
             (Some(constant), _) if constant.is_none() && !declared => Form::Absent,
             (Some(constant), _) if !declared && is_one(constant) => Form::One,
             (Some(constant), _) => Form::Constexpr(describe::value(constant)),
+            (None, Some(_)) if matches!(*path, [index] if self.ones.contains(&index)) => Form::One,
             (None, Some(of_type)) => match of_type.strip_prefix("*k").or_else(|| of_type.strip_prefix('*')) {
                 Some(dtype) => Form::Pointer { dtype: dtype.to_owned(), aligned: divisible },
                 None => Form::Scalar { dtype: of_type, divisible },

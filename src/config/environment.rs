@@ -1,0 +1,196 @@
+//! The process's environment: nothing else in the program looks into it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::settings;
+
+/// A variable of this process. What is not Unicode is read as well as it can be, so that it is refused by name.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A variable of a server that changes what we do.
+pub struct Foreign {
+    /// Its name.
+    pub name: &'static str,
+    /// What it changes.
+    pub about: &'static str,
+}
+
+/// vLLM loads only the plugins that are named in it.
+pub const VLLM_PLUGINS: &str = "VLLM_PLUGINS";
+/// SGLang loads only the plugins that are named in it.
+pub const SGLANG_PLUGINS: &str = "SGLANG_PLUGINS";
+/// Triton prints its tunings.
+pub const TRITON_PRINT_AUTOTUNING: &str = "TRITON_PRINT_AUTOTUNING";
+const SGLANG_CRASH: &str = "SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY";
+const VLLM_PLAIN_IDS: &str = "VLLM_DISABLE_REQUEST_ID_RANDOMIZATION";
+
+/// All of them.
+pub const FOREIGN: &[Foreign] = &[
+    Foreign { name: VLLM_PLUGINS, about: "vLLM loads only the plugins that are named in it" },
+    Foreign { name: SGLANG_PLUGINS, about: "SGLang loads only the plugins that are named in it" },
+    Foreign { name: SGLANG_CRASH, about: "error mode in SGLang" },
+    Foreign { name: VLLM_PLAIN_IDS, about: "vLLM's request ids are the caller's" },
+    Foreign { name: TRITON_PRINT_AUTOTUNING, about: "0: Triton's tunings are not printed" },
+];
+
+/// SGLang's switch for an error mode, as SGLang reads it.
+pub fn sglang_crashes() -> bool {
+    let crash = variable(SGLANG_CRASH).unwrap_or_default();
+    matches!(&*crash.to_ascii_lowercase(), "1" | "true" | "yes" | "y" | "on")
+}
+
+/// Whether vLLM adds random characters to a request's id.
+pub fn vllm_randomizes_ids() -> bool {
+    variable(VLLM_PLAIN_IDS).is_none_or(|said| said == "0")
+}
+
+/// Where Python looks for modules.
+pub const PYTHONPATH: &str = "PYTHONPATH";
+
+/// What the command line takes from the terminal and the shell. An empty variable is an unset one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shell {
+    /// `NO_COLOR` is set (<https://no-color.org>).
+    pub no_color: bool,
+    /// `CLICOLOR_FORCE` is set, and not `0` (<https://bixense.com/clicolors>).
+    pub force_color: bool,
+    /// `TERM=dumb`: no escape sequence is understood.
+    pub is_dumb: bool,
+    /// `COLUMNS`, as it was given.
+    pub columns: Option<String>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    pub cache_home: Option<PathBuf>,
+    /// `PYTHONPATH`.
+    pub python_path: Option<OsString>,
+}
+
+impl Shell {
+    /// That of this process.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// What `lookup` says.
+    pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name| lookup(name).filter(|value| !value.is_empty());
+        Shell {
+            no_color: set("NO_COLOR").is_some(),
+            force_color: set("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            is_dumb: set("TERM").is_some_and(|term| term == "dumb"),
+            columns: set("COLUMNS").and_then(|columns| columns.into_string().ok()),
+            home: set("HOME").map(PathBuf::from),
+            cache_home: set("XDG_CACHE_HOME").map(PathBuf::from),
+            python_path: set(PYTHONPATH),
+        }
+    }
+
+    /// Whether output is to be coloured that goes to a terminal or not.
+    #[must_use]
+    pub fn colors(&self, is_terminal: bool) -> bool {
+        !self.no_color && (self.force_color || is_terminal && !self.is_dumb)
+    }
+}
+
+/// A variable that looks like one of ours and is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misspelt {
+    /// As it is set.
+    pub variable: String,
+    /// What was perhaps meant.
+    pub closest: Option<&'static str>,
+}
+
+impl std::fmt::Display for Misspelt {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} is no setting of jitspan", self.variable)?;
+        self.closest.map_or(Ok(()), |closest| write!(formatter, ": did you mean {closest}?"))
+    }
+}
+
+/// The variables of this process that look like ours and are none.
+pub fn misspelt() -> Vec<Misspelt> {
+    misspelt_among(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+}
+
+fn misspelt_among(names: impl Iterator<Item = String>) -> Vec<Misspelt> {
+    let known: Vec<&'static str> = settings::ours().collect();
+    let looks_like_ours = |name: &String| name.to_ascii_uppercase().starts_with("JITSPAN");
+    let mut unknown: Vec<String> =
+        names.filter(looks_like_ours).filter(|name| !known.contains(&name.as_str())).collect();
+    unknown.sort();
+    let closest = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        let nearest = known.iter().map(|known| (distance(&upper, known), *known)).min()?;
+        // Of `JITSPAN_` and another word nothing can be said.
+        (nearest.0 <= 3.max((upper.len() - "JITSPAN".len()) / 3)).then_some(nearest.1)
+    };
+    unknown.into_iter().map(|variable| Misspelt { closest: closest(&variable), variable }).collect()
+}
+
+/// How many characters must be put in, taken out, replaced, or swapped with their neighbour.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    // The last three rows of the table; each begins with the characters taken out so far.
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (row, a) in one.iter().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, b) in other.iter().enumerate() {
+            let replaced = above[column] + usize::from(a != b);
+            let mut best = replaced.min(above[column + 1] + 1).min(current[column] + 1);
+            if row > 0 && column > 0 && *a == other[column - 1] && one[row - 1] == *b {
+                best = best.min(before[column - 1] + 1);
+            }
+            current.push(best);
+        }
+        before = std::mem::replace(&mut above, current);
+    }
+    above.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_told_with_the_closest_name() {
+        let names = ["JITSPAN_VEBROSE", "JITSPAN_MODE", "JITSPAN", "jitspan_arm", "JITSPAN_COMPILESPANS", "PATH"];
+        let told = misspelt_among(names.into_iter().map(str::to_owned));
+        let told: Vec<(&str, Option<&str>)> = told.iter().map(|told| (&*told.variable, told.closest)).collect();
+        assert_eq!(
+            told,
+            [
+                ("JITSPAN_COMPILESPANS", Some("JITSPAN_COMPILE_SPANS")),
+                ("JITSPAN_VEBROSE", Some("JITSPAN_VERBOSE")),
+                ("jitspan_arm", Some("JITSPAN_ARM")),
+            ]
+        );
+        let [told] = &misspelt_among(std::iter::once("JITSPAN_WHATEVER_IS_MEANT".to_owned()))[..] else { panic!() };
+        assert_eq!(told.to_string(), "JITSPAN_WHATEVER_IS_MEANT is no setting of jitspan");
+    }
+
+    #[test]
+    fn a_distance_counts_slips_of_the_finger() {
+        assert_eq!(
+            [("abc", "abc"), ("abc", "acb"), ("abc", "ab"), ("", "ab")].map(|(a, b)| distance(a, b)),
+            [0, 1, 1, 2]
+        );
+    }
+
+    #[test]
+    fn color_is_for_a_terminal_unless_it_is_forced_or_forbidden() {
+        let shell = |set: &'static [(&str, &str)]| {
+            Shell::read(move |name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        };
+        assert!(shell(&[]).colors(true) && !shell(&[]).colors(false));
+        assert!(shell(&[("CLICOLOR_FORCE", "1")]).colors(false) && !shell(&[("CLICOLOR_FORCE", "0")]).colors(false));
+        assert!(!shell(&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")]).colors(true));
+        assert!(shell(&[("NO_COLOR", "")]).colors(true) && !shell(&[("TERM", "dumb")]).colors(true));
+    }
+}
