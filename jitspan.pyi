@@ -103,6 +103,11 @@ class RuntimeStatus:
         The package that users import.
         """
     @property
+    def preloaded(self, /) -> str | None:
+        """
+        What came of the manifest that was replayed in this process, if one was.
+        """
+    @property
     def reason(self, /) -> str | None:
         """
         Why it was refused.
@@ -226,6 +231,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     The command line program `jitspan`. `arguments` are those of the command line, program name first (default:
     `sys.argv`). Returns its exit status: 0, 1 when the command failed, 2 when it was called wrongly.
+    """
+
+def preload(path: str | os.PathLike[str] | None = None, *, timeout: float | None = None, threads: int | None = None) -> dict[str, Any]:
+    """
+    Compiles, before requests come, what a manifest says compiled late: by Triton's own launch path, with arguments of the
+    same classes, into memory and onto the device.
+
+    `path` is a manifest's folder or file (default: `JITSPAN_MANIFEST`). Call it when the server's modules are imported and
+    its device is chosen, before `activate()`. `timeout` bounds it, in seconds (default: `JITSPAN_PRELOAD_TIMEOUT`, 300); a
+    compile that has begun by then goes on in a thread of its own. `threads` compile at a time (default: up to 8; one before
+    Triton 3.6, whose compiler keeps the interpreter).
+
+    Imports nothing and runs no code of the manifest's. Never fails: what became of each line is logged, and returned as
+    counts: `total` specializations, of which `warm` (of these `compiled` now, `loaded` from disk), `gone` (no such kernel in
+    this process), `failed`, `unsupported`, `late` (no time); `changed` (warm, from another source than then), `malformed`
+    and `dropped` lines; `tunings`, of which `tunings.warm` restored; `seconds`, and up to 20 `problems` in words. Raises
+    ValueError for a timeout or a number of threads that is none.
     """
 
 def request(carrier: _Carrier | None = None, *, name: str = "inference", attributes: Mapping[str, _Attribute] | None = None) -> Scope:

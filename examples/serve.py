@@ -66,6 +66,7 @@ async def lifespan(_app: FastAPI):
     for length in WARM_UP_LENGTHS:
         model_step(length)
     logger.info("warm-up done for prompts of %s tokens, on a %s", WARM_UP_LENGTHS, "GPU" if HAS_GPU else "fake GPU")
+    jitspan.preload()  # what JITSPAN_MANIFEST says compiled late before; nothing if it is not set
     jitspan.activate()
     yield
     # uvicorn ends a process that got SIGTERM with that signal, so nothing registered with `atexit` runs.

@@ -4,9 +4,12 @@
 //! Exit statuses are the same for all of them, and in the help of each: 0 done, 1 it failed, 2 called wrongly.
 
 pub mod doctor;
+pub mod manifest;
+pub mod report;
 pub mod run;
 pub mod shell;
 pub mod view;
+pub mod warm;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -17,9 +20,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::environment::Shell;
 use doctor::DoctorArguments;
+use manifest::ManifestArguments;
+use report::ReportArguments;
 use run::RunArguments;
 use shell::{CompletionsArguments, ManArguments};
 use view::ViewArguments;
+use warm::WarmArguments;
 
 /// The version, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMMIT"), ")");
@@ -55,6 +61,12 @@ pub enum Command {
     View(ViewArguments),
     /// Say what is watched, what each setting comes to, and whether the collector answers
     Doctor(DoctorArguments),
+    /// Show which kernels compiled late, what it cost, and what to add to the warm-up
+    Report(ReportArguments),
+    /// Add manifests up, or make one of what a tracing backend has
+    Manifest(Box<ManifestArguments>),
+    /// Compile what a manifest names into Triton's cache on disk, without a GPU
+    Warm(WarmArguments),
     /// Print the completions for a shell
     Completions(CompletionsArguments),
     /// Print the manual page
@@ -131,9 +143,11 @@ pub fn run(command: Command) -> Result<u8, Command> {
             let options = arguments.resolve(&Shell::from_environment(), io::stdout().is_terminal());
             Ok(crate::view::run(&options))
         }
+        Command::Report(arguments) => Ok(report::run(&arguments)),
+        Command::Manifest(arguments) => Ok(manifest::run(&arguments)),
         Command::Completions(arguments) => Ok(arguments.run()),
         Command::Man(arguments) => Ok(arguments.run()),
-        Command::Doctor(_) | Command::Run(_) => Err(command),
+        Command::Doctor(_) | Command::Run(_) | Command::Warm(_) => Err(command),
     }
 }
 

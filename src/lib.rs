@@ -52,7 +52,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod export;
+#[cfg(feature = "view")]
+pub mod findings;
 pub mod live;
+pub mod manifest;
 pub mod metrics;
 pub mod model;
 pub mod monitor;

@@ -14,6 +14,8 @@ use crate::config::{Config, Events, Mode};
 use crate::export::sinks::{Sinks, wait_for_all};
 use crate::export::{Flushing, deadline};
 use crate::live::{Live, LiveScopes, Place};
+use crate::manifest::line::Line;
+use crate::manifest::write::{Writer, Written};
 use crate::metrics::Metrics;
 use crate::model::event::{CacheResult, CompileEvent, Failure, Kind, UnixNanos, nanos};
 use crate::model::log_event::{LogEvent, Severity};
@@ -129,13 +131,16 @@ pub struct Monitor {
     /// Stalled scopes that have not ended: the shutdown ends them.
     open: Mutex<Vec<WeakScope>>,
     live: LiveScopes,
+    manifest: Option<Writer>,
 }
 
 impl Monitor {
     /// A monitor of its own, armed.
     pub fn new(config: Arc<Config>, source: Arc<dyn Source>, sinks: impl Into<Sinks>, stats: Arc<Stats>) -> Self {
         let (armed, lenient, sinks) = (AtomicBool::new(true), AtomicBool::new(false), sinks.into());
-        Monitor { config, source, sinks, stats, armed, lenient, open: Mutex::default(), live: LiveScopes::default() }
+        let (open, live, manifest) =
+            (Mutex::default(), LiveScopes::default(), config.manifest.clone().map(Writer::new));
+        Monitor { config, source, sinks, stats, armed, lenient, open, live, manifest }
     }
 
     /// What it runs with.
@@ -343,10 +348,31 @@ impl Monitor {
         let mut pending = self.begin(crate::live::rust::place, None);
         pending.started = event.started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
+        // It is counted there.
+        let _ = self.keep(&recorded);
         if recorded.error.is_some() {
             self.flush_with(recorded.live.as_ref(), self.config.flush_timeout);
         }
         recorded.error.map_or(Ok(()), Err)
+    }
+
+    /// Writes what was recorded to the manifest, if there is one. Touches the disk: hold nothing that others wait for.
+    ///
+    /// # Errors
+    /// Why it could not be written, in words. It is counted, and the next one is tried again.
+    pub fn keep(&self, recorded: &Recorded) -> Result<(), String> {
+        let event = &recorded.event;
+        let Some(manifest) = self.manifest.as_ref().filter(|_| !event.manual_warmup) else { return Ok(()) };
+        match manifest.write(&Line::of(event, recorded.waiting)) {
+            Ok(Written::Yes) => self.stats.add(Counter::ManifestWritten, 1),
+            Ok(Written::Known) => {}
+            Ok(Written::Dropped) => self.stats.add(Counter::ManifestDropped, 1),
+            Err(error) => {
+                self.stats.add(Counter::ManifestFailed, 1);
+                return Err(error.to_string());
+            }
+        }
+        Ok(())
     }
 
     /// The context of a root span: a new trace, sampled or not as the configuration says.

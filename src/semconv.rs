@@ -26,6 +26,8 @@ pub mod event {
     pub const TUNER_MISS: &str = "jit.tuner_miss";
     /// The C launcher of a compiled kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
+    /// Span: a manifest was replayed, before the process took requests.
+    pub const PRELOAD: &str = "jit.preload";
     /// Stands for the events that did not fit on the span.
     pub const SUMMARY: &str = "jit.summary";
     /// OpenTelemetry's event for an exception.
@@ -136,6 +138,8 @@ pub mod attribute {
     pub const AUTOTUNE_BEST: &str = "jit.autotune.best";
     /// String: each configuration with its time in milliseconds, bounded.
     pub const AUTOTUNE_TIMINGS: &str = "jit.autotune.timings";
+    /// String: what it takes to compile it again, as JSON: a line of a manifest.
+    pub const SPECIALIZATION: &str = "jit.specialization";
     /// Int, on `jit.summary`: events that stand nowhere else.
     pub const EVENTS_OMITTED: &str = "jit.events.omitted";
     /// OpenTelemetry: the kernel's function, qualified by its module.
@@ -156,6 +160,38 @@ pub mod attribute {
     pub const THREAD_ID: &str = "thread.id";
     /// OpenTelemetry: name of the thread that waited.
     pub const THREAD_NAME: &str = "thread.name";
+}
+
+/// Attributes of `jit.preload`: what became of a manifest's lines.
+pub mod preload {
+    /// Begins each of them.
+    pub const PREFIX: &str = "jit.preload.";
+    /// Int: specializations in the manifest.
+    pub const TOTAL: &str = "jit.preload.total";
+    /// Int: specializations that are in memory now.
+    pub const WARM: &str = "jit.preload.warm";
+    /// Int: of these, those that were compiled now.
+    pub const COMPILED: &str = "jit.preload.compiled";
+    /// Int: of these, those that came from the runtime's cache on disk.
+    pub const LOADED: &str = "jit.preload.loaded";
+    /// Int: tunings in the manifest.
+    pub const TUNINGS: &str = "jit.preload.tunings";
+    /// Int: tunings whose result was put back.
+    pub const TUNINGS_WARM: &str = "jit.preload.tunings_warm";
+    /// Int: lines of which the process has no kernel.
+    pub const GONE: &str = "jit.preload.gone";
+    /// Int: specializations that were compiled from another source than then.
+    pub const CHANGED: &str = "jit.preload.changed";
+    /// Int: specializations that did not compile.
+    pub const FAILED: &str = "jit.preload.failed";
+    /// Int: lines that cannot be replayed.
+    pub const UNSUPPORTED: &str = "jit.preload.unsupported";
+    /// Int: lines that could not be read.
+    pub const MALFORMED: &str = "jit.preload.malformed";
+    /// Int: lines beyond the bounds of a replay.
+    pub const DROPPED: &str = "jit.preload.dropped";
+    /// Int: specializations for which no time was left.
+    pub const LATE: &str = "jit.preload.late";
 }
 
 /// What Datadog's tracer calls things on its own spans.

@@ -93,6 +93,12 @@ counters! {
     MetricsExported = "metrics.exports",
     /// Messages of metrics that did not reach the collector, or were refused.
     MetricsFailed = "metrics.exports.failed",
+    /// Lines written to the manifest.
+    ManifestWritten = "manifest.written",
+    /// Lines that were too long, or beyond the bounds of one process.
+    ManifestDropped = "manifest.dropped",
+    /// Lines that could not be written.
+    ManifestFailed = "manifest.failed",
     /// Errors raised in error mode.
     Raised = "errors.raised",
     /// Flushes that did not finish in time.

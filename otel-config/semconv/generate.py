@@ -86,7 +86,7 @@ def attributes(found: list[Name]) -> str:
         "    display_name: JIT compiles\n    attributes:\n",
     ]
     for name in found:
-        if not name.is_ours or name.module == "event" or instrument(name):
+        if not name.is_ours or name.module == "event" or instrument(name) or not name.kind:
             continue
         lines.append(f"      - id: {name.name.removesuffix('.')}\n")
         if name.kind.startswith("Prefix of doubles"):
@@ -119,7 +119,11 @@ def spans_and_events(found: list[Name]) -> str:
         references([STALLED, *stall]),
     ]
     for name in found:
-        if name.module == "event" and name.is_ours:
+        if name.module == "event" and name.kind == "Span":
+            lines += [group(f"span.{name.name}", "span", name.brief), "    span_kind: internal\n"]
+            inside = (other.name for other in found if other.kind == "Int")
+            lines.append(references([other for other in inside if other.startswith(f"{name.name}.")]))
+        elif name.module == "event" and name.is_ours:
             lines += [group(f"event.{name.name}", "event", name.brief), f"    name: {name.name}\n"]
             of_event = {"jit.summary": [OMITTED, *sums], "jit.autotune": stall}
             lines.append(references(of_event.get(name.name, compiled)))
@@ -157,7 +161,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
     arguments = parser.parse_args()
     found = names()
-    if unclear := [name.name for name in found if name.module != "event" and not name.kind]:
+    if unclear := [name.name for name in found if name.module != "event" and not name.kind and name.name[-1] != "."]:
         sys.exit(f"src/semconv.rs does not say what these are (`/// Int: ...`): {', '.join(unclear)}")
     files = {
         "attributes.yaml": attributes(found),

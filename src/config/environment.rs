@@ -25,6 +25,7 @@ pub const SGLANG_PLUGINS: &str = "SGLANG_PLUGINS";
 /// Triton prints its tunings.
 pub const TRITON_PRINT_AUTOTUNING: &str = "TRITON_PRINT_AUTOTUNING";
 const SGLANG_CRASH: &str = "SGLANG_CRASH_ON_TRITON_LOAD_AFTER_READY";
+const VLLM_RUST: &str = "VLLM_USE_RUST_FRONTEND";
 const VLLM_PLAIN_IDS: &str = "VLLM_DISABLE_REQUEST_ID_RANDOMIZATION";
 
 /// All of them.
@@ -32,6 +33,7 @@ pub const FOREIGN: &[Foreign] = &[
     Foreign { name: VLLM_PLUGINS, about: "vLLM loads only the plugins that are named in it" },
     Foreign { name: SGLANG_PLUGINS, about: "SGLang loads only the plugins that are named in it" },
     Foreign { name: SGLANG_CRASH, about: "error mode in SGLang" },
+    Foreign { name: VLLM_RUST, about: "vLLM's front end in Rust hands no traceparent on" },
     Foreign { name: VLLM_PLAIN_IDS, about: "vLLM's request ids are the caller's" },
     Foreign { name: TRITON_PRINT_AUTOTUNING, about: "0: Triton's tunings are not printed" },
 ];
@@ -65,6 +67,29 @@ pub fn deep_gemm_caches() -> Vec<PathBuf> {
             [".deep_gemm", ".dj"].iter().map(|name| home.join(name)).collect()
         }
     }
+}
+
+/// What an engine's list of plugins says, if it leaves us out: the variable, and its value.
+pub fn plugins_without_us(engine: &str) -> Option<(&'static str, String)> {
+    let name = [VLLM_PLUGINS, SGLANG_PLUGINS]
+        .into_iter()
+        .find(|name| name.strip_suffix("_PLUGINS").is_some_and(|known| known.eq_ignore_ascii_case(engine)))?;
+    let said = variable(name)?;
+    (!said.split(',').any(|plugin| plugin.trim() == "jitspan")).then_some((name, said))
+}
+
+/// Whether vLLM serves with its front end in Rust.
+pub fn vllm_serves_in_rust() -> bool {
+    variable(VLLM_RUST).is_some_and(|said| !matches!(said.trim(), "" | "0"))
+}
+
+/// A service that nobody has named is called as its engine is.
+pub fn service_of(engine: Option<&'static str>, name: &str, said: Option<String>) -> Option<String> {
+    if name != "OTEL_SERVICE_NAME" || said.as_ref().is_some_and(|said| !said.trim().is_empty()) {
+        return said;
+    }
+    let is_named = variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|said| said.contains("service.name"));
+    engine.filter(|_| !is_named).map(str::to_owned)
 }
 
 /// Where Python looks for modules.

@@ -10,9 +10,12 @@ mod sampler;
 mod settings;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::{misspelt, variable};
+#[cfg(feature = "view")]
+pub use otlp::endpoint_at;
 pub use otlp::{Compression, Endpoint, Protocol, Signal, TlsFiles};
 pub use propagators::Propagators;
 pub use read::{ConfigError, Variables};
@@ -155,6 +158,14 @@ pub struct Config {
     pub compile_spans: bool,
     /// How compiles are told of (`JITSPAN_EVENTS`).
     pub events: Events,
+    /// Put on each event what it takes to compile its kernel again (`JITSPAN_SPECIALIZATION`).
+    pub specialization: bool,
+    /// Folder that a line goes to for each compile, and that is replayed (`JITSPAN_MANIFEST`).
+    pub manifest: Option<PathBuf>,
+    /// Whether an engine replays it before warm-up is over (`JITSPAN_PRELOAD`).
+    pub preload: bool,
+    /// Longest time of that (`JITSPAN_PRELOAD_TIMEOUT`).
+    pub preload_timeout: Duration,
     /// Requests of one batch that get a span of their own (`JITSPAN_MAX_REQUESTS`).
     pub max_requests: usize,
     /// A load onto the device that takes as long is told (`JITSPAN_SLOW_LOAD`).
@@ -204,6 +215,10 @@ impl Config {
             flush_timeout: seconds(2),
             compile_spans: true,
             events: Events::Span,
+            specialization: true,
+            manifest: None,
+            preload: true,
+            preload_timeout: seconds(300),
             max_requests: 128,
             slow_load: Duration::from_millis(20),
             low_memory: 256 * 1024 * 1024,

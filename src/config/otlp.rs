@@ -143,6 +143,21 @@ impl Endpoint {
     }
 }
 
+/// Another address that is asked over HTTP, with the certificates that the exporter's variables name.
+///
+/// # Errors
+/// It is no address, or a file is not there.
+#[cfg(feature = "view")]
+pub fn endpoint_at(address: &str) -> Result<Endpoint, ConfigError> {
+    let lookup = |variable: &str| match variable {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(address.to_owned()),
+        "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("http/protobuf".to_owned()),
+        "OTEL_EXPORTER_OTLP_CERTIFICATE" => super::variable(variable),
+        _ => None,
+    };
+    Endpoint::resolve(Signal::Traces, &Variables::new(&lookup))
+}
+
 /// An endpoint whose variables are being read.
 pub(super) struct Draft {
     /// The variable and its value.

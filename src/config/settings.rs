@@ -2,6 +2,7 @@
 //! default stands in [`Config::new`] and [`Endpoint`].
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::otlp::{self, Draft};
@@ -96,6 +97,32 @@ pub(super) const SETTINGS: &[Setting] = &[
         // Whoever waits longer than an hour for a collector waits for nothing.
         read: |said, config| put(&mut config.flush_timeout, said.seconds(Duration::from_secs(3600))?),
         show: |config| Shown::Seconds(config.flush_timeout),
+    },
+    Setting {
+        names: &["JITSPAN_SPECIALIZATION"],
+        read: |said, config| put(&mut config.specialization, said.flag()?),
+        show: |config| Shown::Flag(config.specialization),
+    },
+    Setting {
+        names: &["JITSPAN_MANIFEST"],
+        // The switch works whatever the folder is.
+        read: |said, config| {
+            config.manifest = if config.disabled { None } else { manifest(said)? };
+            Ok(())
+        },
+        show: |config| {
+            config.manifest.as_ref().map_or(Shown::NotSet("not set"), |folder| Shown::text(folder.display()))
+        },
+    },
+    Setting {
+        names: &["JITSPAN_PRELOAD"],
+        read: |said, config| put(&mut config.preload, said.flag()?),
+        show: |config| Shown::Flag(config.preload),
+    },
+    Setting {
+        names: &["JITSPAN_PRELOAD_TIMEOUT"],
+        read: |said, config| put(&mut config.preload_timeout, said.seconds(Duration::from_secs(24 * 3600))?),
+        show: |config| Shown::Seconds(config.preload_timeout),
     },
     Setting {
         names: &["JITSPAN_MAX_REQUESTS"],
@@ -449,6 +476,18 @@ fn put<T>(place: &mut T, said: Option<T>) -> Result<(), ConfigError> {
         *place = said;
     }
     Ok(())
+}
+
+fn manifest(said: &Said<'_>) -> Result<Option<PathBuf>, ConfigError> {
+    let Some((variable, value)) = said.text() else { return Ok(None) };
+    let folder = PathBuf::from(&value);
+    match crate::manifest::folder::check_or_parent(&folder) {
+        Ok(()) => Ok(Some(folder)),
+        Err(reason) => {
+            let accepted = format!("a folder of our own that not everybody may write ({reason})");
+            Err(ConfigError::new(variable, &value, accepted))
+        }
+    }
 }
 
 fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {

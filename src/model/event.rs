@@ -1,9 +1,11 @@
 //! What a runtime did: one finished or failed compile, load or autotune. Plain data: no clock, no SDK, no Python.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::attribute::{Attributes, Seen, bounded};
+use crate::model::recipe::Recipe;
 use crate::semconv::{attribute as key, event as name};
 
 /// Nanoseconds since the Unix epoch, as OTLP counts time.
@@ -223,6 +225,10 @@ pub struct CompileEvent {
     pub failure: Option<Failure>,
     /// The thread that waited: id of the operating system, and name.
     pub thread: Option<(i64, String)>,
+    /// What it takes to compile it again.
+    pub recipe: Option<Arc<Recipe>>,
+    /// The same as JSON, where it is sent.
+    pub specialization: Option<Arc<str>>,
     /// What only verbose mode sends.
     pub detail: Option<Box<Detail>>,
 }
@@ -268,6 +274,8 @@ impl CompileEvent {
             stalls: true,
             failure: None,
             thread: None,
+            recipe: None,
+            specialization: None,
             detail: None,
         }
     }
@@ -351,6 +359,7 @@ impl CompileEvent {
             show_at(key::THREAD_ID, Seen::Int(*id));
             show_at(key::THREAD_NAME, Seen::Text(name));
         }
+        show_text(&mut show_at, key::SPECIALIZATION, self.specialization.as_deref());
         if let Some(detail) = &self.detail {
             show_text(&mut show_at, key::SIGNATURE, detail.signature.as_deref());
             show_text(&mut show_at, key::CONSTEXPRS, detail.constexprs.as_deref());

@@ -5,5 +5,6 @@ pub mod event;
 pub mod explain;
 pub mod limits;
 pub mod log_event;
+pub mod recipe;
 pub mod span;
 pub mod summary;

@@ -11,6 +11,7 @@ use crate::python::hooks;
 use crate::python::host::imports;
 use crate::python::host::lifetime;
 use crate::python::host::report;
+use crate::python::replay::receipt;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
 /// `OTEL_SDK_DISABLED=true`), and nothing was done.
@@ -77,7 +78,8 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     imports::prepare(py);
     // Before anything is sent: this also finds out who we are.
     lifetime::watch_exit(py);
-    py.detach(|| crate::install_for(config, &hooks::names()));
+    let monitor = py.detach(|| crate::install_for(config, &hooks::names()));
+    receipt::send(monitor);
     report::forget();
     if hooks::are_installed() {
         hooks::armed(py);

@@ -8,6 +8,7 @@ pub mod hooks;
 mod host;
 mod live;
 mod patch;
+mod replay;
 mod stall;
 mod surface;
 
@@ -36,6 +37,8 @@ pub mod jitspan {
     #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
+    use super::replay::preload;
+    #[pymodule_export]
     use super::surface::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
     use super::surface::instrumentor::{_start, Instrumentor};
@@ -54,6 +57,7 @@ pub mod jitspan {
     fn initialize(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         super::host::prepare(module.py())?;
         super::patch::prepare(module.py())?;
+        super::replay::prepare(module.py(), module)?;
         super::surface::prepare(module.py(), module)
     }
 }

@@ -111,6 +111,9 @@ pub fn finish(
         fault(py, "kernel_name", &format!("{} gave a kernel without a name", event.runtime));
     }
     let Some(recorded) = monitor.finish(pending, event) else { return (None, None) };
+    if let Err(reason) = py.detach(|| monitor.keep(&recorded)) {
+        fault(py, "manifest", &reason);
+    }
     let raise = recorded.error.as_ref().map(|error| raise(py, monitor, &recorded, error));
     if raise.is_none() {
         tell(py, monitor, &recorded, specialization);

@@ -158,6 +158,8 @@ fn what_is_made_once_is_made_early_and_in_one_place() {
         "python/host/prepared.rs",
         // `pthread_atfork`, asked for when the module is imported.
         "process/mod.rs",
+        // When the module is imported, before there is anything else of ours.
+        "python/entry.rs",
         // One for each stall, not for the process: a child has its own.
         "scope.rs",
     ];

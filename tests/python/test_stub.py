@@ -22,6 +22,7 @@ PUBLIC = {
     "flush",
     "is_active",
     "main",
+    "preload",
     "request",
     "stats",
     "status",

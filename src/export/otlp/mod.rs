@@ -2,7 +2,7 @@
 
 mod answer;
 #[cfg(not(jitspan_loom))]
-mod connection;
+pub(crate) mod connection;
 pub mod encode;
 #[cfg(not(jitspan_loom))]
 mod grpc;

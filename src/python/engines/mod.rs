@@ -251,10 +251,8 @@ impl Engine {
 
     /// Why it is imported and has not called us, as far as that is known.
     pub fn why_not_called(&self) -> Option<String> {
-        let variable = format!("{}_PLUGINS", self.name.to_ascii_uppercase());
-        let named = std::env::var(&variable).ok()?;
-        let is_named = named.split(',').any(|name| name.trim() == "jitspan");
-        (!is_named).then(|| format!("{variable}={named} leaves jitspan out"))
+        let (variable, said) = config::environment::plugins_without_us(self.name)?;
+        Some(format!("{variable}={said} leaves jitspan out"))
     }
 
     /// The point of this name; the tables are short.
@@ -284,11 +282,7 @@ fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Boun
 /// is called as its engine is.
 pub fn variable(name: &str) -> Option<String> {
     let said = vllm::variable(name).or_else(|| config::variable(name));
-    if name != "OTEL_SERVICE_NAME" || said.as_ref().is_some_and(|said| !said.trim().is_empty()) {
-        return said;
-    }
-    let is_named = config::variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|said| said.contains("service.name"));
-    SWITCHED_ON.lock().filter(|_| !is_named).map(str::to_owned)
+    config::environment::service_of(*SWITCHED_ON.lock(), name, said)
 }
 
 /// The engine that has called us.

@@ -26,6 +26,7 @@ use crate::python::host::report;
 use crate::python::live::otel_span::{self, mapping};
 use crate::python::patch::late;
 use crate::python::patch::{After, Call, Wrapper};
+use crate::python::replay;
 use crate::python::surface::scope::{Scope, Step, request_of};
 use crate::scope::{Request, Scope as Core};
 use crate::semconv::engine as key;
@@ -107,9 +108,11 @@ fn hook(py: Python<'_>) -> PyResult<()> {
 fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let settings =
         Settings { mode: if environment::sglang_crashes() { Mode::Error } else { Mode::Warn }, verbose: false };
-    if let Err(error) = arming::arm(py, &settings) {
-        report::log(py, "error", &format!("not armed: {error}"));
-    }
+    replay::before_requests(py, move |py| {
+        if let Err(error) = arming::arm(py, &settings) {
+            report::log(py, "error", &format!("not armed: {error}"));
+        }
+    })?;
     let said = call.arg(0).and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
     if said.is_some_and(|traces| !traces.is_truthy().unwrap_or(true)) {
         BLIND.store(true, Ordering::Relaxed);

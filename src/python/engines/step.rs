@@ -6,7 +6,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -16,6 +15,7 @@ use crate::model::attribute::Attributes;
 use crate::process;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
+use crate::python::host::prepared::names;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
 
 /// Under this name it is among the frame's locals. No variable can have it.
@@ -65,12 +65,13 @@ pub fn current(py: Python<'_>) -> Option<Core> {
 }
 
 fn find(py: Python<'_>) -> PyResult<Option<Core>> {
+    let names = names(py)?;
     // No frame at all: a thread of C++ compiles.
-    let mut frame = imports::loaded(py, "sys").and_then(|sys| sys.call_method1(intern!(py, "_getframe"), (0,)).ok());
+    let mut frame = imports::loaded(py, "sys").and_then(|sys| sys.call_method1(&names._getframe, (0,)).ok());
     for _ in 0..DEPTH {
         let Some(here) = frame else { break };
         if is_step(&here)? {
-            let locals = here.getattr(intern!(py, "f_locals"))?;
+            let locals = here.getattr(&names.f_locals)?;
             if let Some(running) = locals.get_item(KEY).ok().and_then(|left| left.cast_into::<Running>().ok())
                 && running.get().generation == process::generation()
             {
@@ -87,16 +88,17 @@ fn find(py: Python<'_>) -> PyResult<Option<Core>> {
                 None => {}
             }
         }
-        frame = here.getattr(intern!(py, "f_back")).ok().filter(|frame| !frame.is_none());
+        frame = here.getattr(&names.f_back).ok().filter(|frame| !frame.is_none());
     }
     Ok(None)
 }
 
 fn is_step(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let code = frame.getattr(intern!(frame.py(), "f_code"))?;
-    let name = code.getattr(intern!(frame.py(), "co_name"))?.cast_into::<PyString>()?;
+    let names = names(frame.py())?;
+    let code = frame.getattr(&names.f_code)?;
+    let name = code.getattr(&names.co_name)?.cast_into::<PyString>()?;
     let is_known = vllm::STEPS.iter().any(|known| name == *known);
-    Ok(is_known && code.getattr(intern!(frame.py(), "co_flags"))?.extract::<u32>()? & CO_OPTIMIZED != 0)
+    Ok(is_known && code.getattr(&names.co_flags)?.extract::<u32>()? & CO_OPTIMIZED != 0)
 }
 
 /// A step in which something compiles, left in its frame.

@@ -9,7 +9,7 @@ mod known;
 mod sglang_jit;
 mod tilelang;
 mod torch_compile;
-mod triton;
+pub mod triton;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,9 +7,12 @@ use pyo3::prelude::*;
 use crate::export::reach::Moment;
 use crate::process;
 use crate::process::installed;
+use crate::python::host::boundary;
+use crate::python::host::gate;
 use crate::python::host::imports;
 use crate::python::host::report;
 use crate::python::host::resource;
+use crate::python::replay::receipt;
 
 /// The fork generation whose exit is watched, plus one; 0: none yet.
 static WATCHED: AtomicU64 = AtomicU64::new(0);
@@ -33,7 +36,7 @@ pub fn watch_exit(py: Python<'_>) {
 }
 
 fn register(py: Python<'_>) -> PyResult<()> {
-    let leave = wrap_pyfunction!(leave, py)?;
+    let leave = boundary::TEXT.get(py, "performs")?.call1((wrap_pyfunction!(leave, py)?,))?;
     py.import("atexit")?.call_method1("register", (&leave,))?;
     let in_child = imports::loaded(py, "multiprocessing.process")
         .and_then(|module| module.call_method0("parent_process").ok())
@@ -47,7 +50,19 @@ fn register(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn leave(py: Python<'_>) {
-    py.detach(installed::shutdown);
-    report::collectors(py, Moment::Exit);
+fn leave(py: Python<'_>) -> PyResult<()> {
+    // Lines are left to the text, and written when we have returned.
+    boundary::native(
+        py,
+        "leave",
+        || (),
+        || {
+            if let Some(sentence) = receipt::sentence() {
+                report::log(py, "info", &sentence);
+            }
+            gate::outside(py, installed::shutdown);
+            report::collectors(py, Moment::Exit);
+            Ok(())
+        },
+    )
 }

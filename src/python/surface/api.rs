@@ -16,6 +16,7 @@ use crate::python::hooks;
 use crate::python::host::boundary;
 use crate::python::host::gate;
 use crate::python::host::report;
+use crate::python::replay;
 use crate::python::surface::doctor;
 use crate::stats::Stats;
 
@@ -101,6 +102,9 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     for (name, count) in stats.snapshot() {
         to.set_item(name, count)?;
     }
+    for (name, count) in replay::receipt::numbers() {
+        to.set_item(name, count)?;
+    }
     let (spans, logs) = installed::queued();
     to.set_item("spans.queued", spans)?;
     to.set_item("logs.queued", logs)?;
@@ -124,6 +128,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
     match command {
         Command::Doctor(arguments) => doctor::doctor(py, &arguments),
         Command::Run(arguments) => Ok(crate::python::surface::run::run(arguments)),
+        Command::Warm(arguments) => replay::warm(py, &arguments),
         // What is left needs no Python.
         command => without_interrupts(py, || py.detach(|| cli::run(command).unwrap_or(1))),
     }

@@ -10,6 +10,7 @@ use crate::python::hooks::{self, RUNTIMES, Runtime, State};
 use crate::python::host::boundary;
 use crate::python::host::convert::{get, get_text};
 use crate::python::patch::late;
+use crate::python::replay::receipt;
 
 /// One runtime, as `status()` found it.
 #[pyclass(frozen, get_all, module = "jitspan")]
@@ -36,6 +37,8 @@ pub struct RuntimeStatus {
     pub(super) missing: Vec<String>,
     /// Compiles, autotunes and loads seen.
     pub(super) events: u64,
+    /// What came of the manifest that was replayed in this process, if one was.
+    pub(super) preloaded: Option<String>,
     /// Faults of jitspan's own in this runtime's hook; `stats()` tells where.
     pub(super) faults: u64,
 }
@@ -102,6 +105,7 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
         standing: of(true),
         missing: of(false),
         events: stats.map_or(0, |stats| stats.seen(runtime.name)),
+        preloaded: receipt::sentence().filter(|_| runtime.name == "triton"),
         faults: stats.map_or(0, |stats| stats.faults(runtime.name)),
     }
 }
@@ -139,6 +143,7 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
         standing: standing.into_iter().map(str::to_owned).collect(),
         missing: missing.into_iter().map(str::to_owned).collect(),
         events: 0,
+        preloaded: None,
         faults: crate::monitor().map_or(0, |monitor| monitor.stats().faults(engine.name)),
     })
 }

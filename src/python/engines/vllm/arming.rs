@@ -13,11 +13,17 @@ use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
 use crate::python::patch::{After, Call};
+use crate::python::replay;
 use crate::python::stall;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
-pub fn activate(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+pub fn activate(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+    // What is compiled from here on is late to vLLM's monitor, too; and vLLM freezes the garbage collector next, which
+    // hides kernels from our search.
+    if !arming::is_armed() {
+        replay::before_requests(py, |_| ())?;
+    }
     let mode = call.keyword("mode").or_else(|| call.arg(0)).and_then(|mode| mode.extract::<String>().ok());
     let verbose = call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
     let settings = settings(mode.as_deref(), verbose);
@@ -55,7 +61,8 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let mode = observability.as_ref().and_then(|said| get_text(said, "jit_monitor_mode"));
         let verbose = observability.as_ref().and_then(|said| get(said, "jit_monitor_verbose"));
         let verbose = verbose.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
-        arm(py, &settings(mode.as_deref(), verbose));
+        let settings = settings(mode.as_deref(), verbose);
+        replay::before_requests(py, move |py| arm(py, &settings))?;
         Ok(None)
     })))
 }

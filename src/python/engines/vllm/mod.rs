@@ -212,8 +212,7 @@ pub fn _vllm_kept() -> (usize, usize) {
 
 /// What an operator should know of this server, for the log and `status()`.
 pub fn note() -> Option<String> {
-    let said = std::env::var("VLLM_USE_RUST_FRONTEND").ok()?;
-    (!matches!(said.trim(), "" | "0")).then(|| {
+    crate::config::environment::vllm_serves_in_rust().then(|| {
         "vLLM's front end in Rust hands no traceparent on: without one in vllm_xargs of the body, or as the header \
          X-Request-Id, a request's compiles are on a trace of their own"
             .to_owned()

@@ -17,8 +17,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::RUNTIME;
-use super::describe;
+use super::encode::{Unsupported, encode};
+use super::{describe, recipe};
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
+use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
@@ -41,6 +43,12 @@ struct Tune {
     timings: Vec<(String, f64)>,
     /// Whether `check_disk_cache` is around the benchmark.
     in_disk_check: bool,
+    /// The tuner's own key, so that another process finds it.
+    raw_key: Result<Vec<serde_json::Value>, Unsupported>,
+    /// The fastest configuration so far.
+    fastest: Option<(Py<PyAny>, Vec<f64>)>,
+    /// Whether a configuration is being benchmarked now.
+    benchmarking: bool,
     /// Set once it was recorded.
     raise: Option<PyErr>,
     recorded: bool,
@@ -71,6 +79,11 @@ pub fn install(py: Python<'_>, patches: &'static Patches, knobs: Option<&Bound<'
 /// The innermost tuning of this tuner in this thread.
 fn with<T>(tuner: &Bound<'_, PyAny>, body: impl FnOnce(&mut Tune) -> T) -> Option<T> {
     TUNES.with_borrow_mut(|tunes| tunes.iter_mut().rev().find(|tune| tune.tuner.bind(tuner.py()).is(tuner)).map(body))
+}
+
+/// Whether this thread compiles to benchmark.
+pub fn is_benchmarking() -> bool {
+    TUNES.with_borrow(|tunes| tunes.iter().any(|tune| tune.benchmarking))
 }
 
 /// Takes it out, and those that it encloses: they were left without a word.
@@ -124,6 +137,9 @@ fn begin(py: Python<'_>, tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, P
         benchmarked: 0,
         timings: Vec::new(),
         in_disk_check: false,
+        raw_key: raw_key(tuner, keywords),
+        fastest: None,
+        benchmarking: false,
         raise: None,
         recorded: false,
     };
@@ -153,6 +169,8 @@ fn checks_disk(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
                     get(tuner, "configs_timings").map(|timings| read_timings(&timings)).unwrap_or_default();
                 autotune.best = best(&autotune.timings);
             }
+            let best = get(tuner, "configs_timings").and_then(|timings| fastest(&timings));
+            add_recipe(py, &mut event, &tune, tuner, best.as_ref());
             return Ok(finish(py, &tune, event));
         }
         // From 3.8 on the listener comes next, and raises.
@@ -175,12 +193,21 @@ fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     };
     let Some(pending) = pending else { return Ok(None) };
     stall::enter(&pending);
+    with(&tuner, |tune| tune.benchmarking = true);
     let (tuner, config) = (tuner.unbind(), config.unbind());
     Ok(Some(Box::new(move |py, outcome| {
         stall::leave(&pending);
         let tuner = tuner.bind(py);
+        with(tuner, |tune| tune.benchmarking = false);
         match outcome {
             Ok(timing) => {
+                let quantiles = quantiles(timing);
+                let slower = with(tuner, |tune| {
+                    let faster = tune.fastest.as_ref().is_none_or(|(_, fastest)| quantiles < *fastest);
+                    if faster { tune.fastest.replace((config.clone_ref(py), quantiles)) } else { None }
+                });
+                // Not while the list is borrowed: that may run Python.
+                drop(slower);
                 let timing = (configuration(config.bind(py)), milliseconds(timing));
                 let complete = with(tuner, |tune| {
                     if tune.timings.len() < TIMINGS {
@@ -217,7 +244,9 @@ fn benched(py: Python<'_>, tuner: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     let Some(mut tune) = take(tuner) else { return Ok(()) };
-    let event = event(py, tuner, &tune, CacheResult::Miss);
+    let mut event = event(py, tuner, &tune, CacheResult::Miss);
+    let best = tune.fastest.as_ref().map(|(config, _)| config.bind(py).clone());
+    add_recipe(py, &mut event, &tune, tuner, best.as_ref());
     tune.raise = finish(py, &tune, event);
     tune.recorded = true;
     if tune.in_disk_check {
@@ -275,6 +304,7 @@ fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             autotune.best = Some(configuration(&config));
         }
     }
+    add_recipe(py, &mut event, &tune, tuner, call.keyword("best_config").as_ref());
     // Its `duration` is that of the benchmark; the request has waited for the pruning too, so ours stays.
     let raise = finish(py, &tune, event);
     Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))
@@ -304,6 +334,105 @@ fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResu
     });
     describe::add(py, &mut event, None, &function);
     event
+}
+
+/// What it takes to know the result without a benchmark.
+fn add_recipe(
+    py: Python<'_>,
+    event: &mut CompileEvent,
+    tune: &Tune,
+    tuner: &Bound<'_, PyAny>,
+    best: Option<&Bound<'_, PyAny>>,
+) {
+    if !tune.pending.is_armed() || tune.manual || !recipe::is_wanted() {
+        return;
+    }
+    guard(py, "triton.recipe", || {
+        let mut recipe = Recipe::new(What::Tuning, "triton", recipe::kernel(&describe::innermost_function(tuner)));
+        recipe.runtime_version = describe::whole_version().unwrap_or_default();
+        recipe.target = recipe::current_target(py).unwrap_or_default();
+        recipe.rank = recipe::rank(py).map(|(rank, _)| rank);
+        let best = best.map_or(Err("a tuning without a result".to_owned()), whole_configuration);
+        match tune.raw_key.clone().and_then(|key| Ok((key, best?))) {
+            Ok((key, best)) => recipe.tuning = Some(Tuning { key, best, benchmarked: tune.benchmarked as u64 }),
+            Err(reason) => recipe.unsupported = Some(reason),
+        }
+        recipe::keep(event, recipe);
+        Ok(())
+    });
+}
+
+/// The key under which `Autotuner.run` keeps a result: see there, it is the same in all versions but for the order of
+/// the types. Up to 3.1 that is the order of the parameters.
+fn raw_key(
+    tuner: &Bound<'_, PyAny>,
+    keywords: Option<&Bound<'_, PyDict>>,
+) -> Result<Vec<serde_json::Value>, Unsupported> {
+    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
+    let mut given: Vec<(String, Bound<'_, PyAny>)> = Vec::new();
+    let positional = get(tuner, "nargs").and_then(|positional| positional.cast_into::<PyDict>().ok());
+    for dictionary in positional.iter().chain(keywords) {
+        for pair in dictionary.items().iter() {
+            let Ok((name, value)) = pair.extract::<(String, Bound<'_, PyAny>)>() else { continue };
+            match given.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = value,
+                None if names.contains(&name) => given.push((name, value)),
+                None => {}
+            }
+        }
+    }
+    let keys: Option<Vec<String>> = get(tuner, "keys").and_then(|keys| keys.extract().ok());
+    let mut key = Vec::new();
+    match keys {
+        Some(keys) => {
+            for (_, value) in keys.iter().filter_map(|key| given.iter().find(|(name, _)| name == key)) {
+                key.push(encode(value)?);
+            }
+        }
+        None => {
+            given.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
+            let indices: Vec<usize> =
+                get(tuner, "key_idx").and_then(|indices| indices.extract().ok()).unwrap_or_default();
+            for (_, value) in indices.into_iter().filter_map(|index| given.get(index)) {
+                key.push(encode(value)?);
+            }
+        }
+    }
+    for dtype in given.iter().filter_map(|(_, value)| value.getattr("dtype").ok()) {
+        key.push(dtype.str().map_err(|error| error.to_string())?.to_string_lossy().into());
+    }
+    Ok(key)
+}
+
+/// A configuration as another process can find or make it.
+pub fn whole_configuration(config: &Bound<'_, PyAny>) -> Result<Configuration, Unsupported> {
+    let mut whole = Configuration { pre_hook: get(config, "pre_hook").is_some(), ..Configuration::default() };
+    let constants = get(config, "kwargs").and_then(|constants| constants.cast_into::<PyDict>().ok());
+    for pair in constants.iter().flat_map(|constants| constants.items()) {
+        let (name, value): (String, Bound<'_, PyAny>) = pair.extract().map_err(|error: PyErr| error.to_string())?;
+        whole.kwargs.insert(name, encode(&value)?);
+    }
+    for name in OPTIONS {
+        if let Some(value) = get(config, name) {
+            whole.options.insert(name.to_owned(), encode(&value)?);
+        }
+    }
+    Ok(whole)
+}
+
+/// What a configuration has besides its constants.
+const OPTIONS: [&str; 5] = ["num_warps", "num_ctas", "num_stages", "maxnreg", "ir_override"];
+
+/// All quantiles of a benchmark, or the number alone: Triton compares them in this order.
+fn quantiles(timing: &Bound<'_, PyAny>) -> Vec<f64> {
+    timing.extract().unwrap_or_else(|_| vec![timing.extract().unwrap_or(f64::INFINITY)])
+}
+
+fn fastest<'py>(timings: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let items = timings.cast::<PyDict>().ok()?.items();
+    let pairs = items.iter().filter_map(|pair| Some((pair.get_item(0).ok()?, quantiles(&pair.get_item(1).ok()?))));
+    let fastest = pairs.min_by(|(_, one), (_, other)| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal));
+    fastest.map(|(config, _)| config)
 }
 
 fn finish(py: Python<'_>, tune: &Tune, event: CompileEvent) -> Option<PyErr> {

@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 
 use super::RUNTIME;
 use super::frame::{self, Frame};
-use super::{describe, inductor, launcher, manual, specialization};
+use super::{autotune, describe, inductor, launcher, manual, recipe, specialization};
 use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -93,13 +93,21 @@ fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(source) = source else { return Ok(None) };
     let Some(mut entry) = find(py, &source) else { return Ok(None) };
     let options = call.keyword("options").and_then(|options| options.cast_into::<PyDict>().ok()).map(Bound::unbind);
+    let target = call.keyword("target").map(Bound::unbind);
     frame::push(Frame::new(source.clone().unbind(), None));
     let source = source.unbind();
     Ok(Some(Box::new(move |py, outcome| {
         let source = source.bind(py);
         let frame = frame::take(source);
         let mut event = event(py, &entry, source, frame, outcome);
+        manual::replayed(event.cache);
         explain(py, &entry, source, options.as_ref().map(|options| options.bind(py)), outcome, &mut event);
+        if entry.pending.is_armed() && !entry.manual && recipe::is_wanted() {
+            guard(py, "triton.recipe", || {
+                add_recipe(py, &entry, source, target.as_ref().map(|target| target.bind(py)), &mut event);
+                Ok(())
+            });
+        }
         let (recorded, raise) =
             stall::finish(py, &entry.pending, event, &describe::specialization(entry.call.bind(py)));
         if let Some(recorded) = recorded {
@@ -141,6 +149,27 @@ fn explain(
         };
         specialization::explain(event, &asked)
     });
+}
+
+/// What it takes to compile it again.
+fn add_recipe(
+    py: Python<'_>,
+    entry: &Entry,
+    source: &Bound<'_, PyAny>,
+    target: Option<&Bound<'_, PyAny>>,
+    event: &mut CompileEvent,
+) {
+    let call = entry.call.bind(py);
+    let device = item(call, "compile").and_then(|payload| item(&payload, "device"));
+    let recipe = recipe::of(&recipe::Compiled {
+        function: entry.function.bind(py),
+        source,
+        key: recipe::whole_text(item(call, "key")),
+        target,
+        device: device.as_ref(),
+        tuned: autotune::is_benchmarking(),
+    });
+    recipe::keep(event, recipe);
 }
 
 /// `jit_post_compile_hook`: the kernel is in memory now, so a raise here leaves Triton in order.

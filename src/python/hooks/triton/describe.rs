@@ -30,6 +30,11 @@ pub fn remember_version(triton: &Bound<'_, PyModule>) {
     *VERSION.lock() = version;
 }
 
+/// `triton.__version__`.
+pub fn whole_version() -> Option<String> {
+    VERSION.lock().clone()
+}
+
 /// The version's first two numbers.
 pub fn version() -> Option<(u32, u32)> {
     let version = VERSION.lock().clone()?;

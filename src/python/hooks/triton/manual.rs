@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use pyo3::prelude::*;
 
+use crate::model::event::CacheResult;
 use crate::python::host::convert::get;
 use crate::python::patch::{After, Call, Patches};
 
@@ -12,6 +13,7 @@ thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     /// Those of a tuner: it compiles each configuration and benchmarks none.
     static TUNERS: Cell<usize> = const { Cell::new(0) };
+    static REPLAYED: Cell<Option<CacheResult>> = const { Cell::new(None) };
 }
 
 /// Whether this thread is in a manual warm-up.
@@ -22,6 +24,26 @@ pub fn is_manual() -> bool {
 /// Whether it is in a tuner's.
 pub fn is_tuners() -> bool {
     TUNERS.get() > 0
+}
+
+/// This thread replays a manifest: each compile in it was asked for, until [`leave_replay`].
+pub fn enter_replay() {
+    CALLS.set(CALLS.get() + 1);
+}
+
+/// It does so no more.
+pub fn leave_replay() {
+    CALLS.set(CALLS.get().saturating_sub(1));
+}
+
+/// A compile of a launch has ended in this thread.
+pub fn replayed(cache: CacheResult) {
+    REPLAYED.set(Some(cache));
+}
+
+/// What the last compile of this thread found on disk. None: there was none since it was last asked.
+pub fn take_replayed() -> Option<CacheResult> {
+    REPLAYED.take()
 }
 
 /// Stands in front of each class's own methods.

@@ -13,16 +13,18 @@
 //! | `CudaLauncher`, `HIPLauncher` | the C launcher is built: see `launcher.rs` | to 3.6 |
 //! | `Autotuner`'s methods, `autotuning.listener` | a tuning: see `autotune.rs` | all, 3.8 on |
 
-mod autotune;
+pub mod autotune;
 mod compile;
-mod describe;
+pub mod describe;
+pub mod encode;
 mod frame;
 mod inductor;
 mod key;
 mod launcher;
 mod listener;
 mod loads;
-mod manual;
+pub mod manual;
+pub mod recipe;
 mod serialize;
 mod source;
 mod specialization;

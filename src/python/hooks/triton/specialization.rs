@@ -118,12 +118,12 @@ fn remember(py: Python<'_>, weak: Bound<'_, PyWeakrefReference>, new: impl Itera
 }
 
 /// Triton's caches of this function in memory, by device: `device_caches` from 3.3 on, `cache` before.
-fn caches<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+pub(super) fn caches<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     let caches = get(function, "device_caches").or_else(|| get(function, "cache"))?;
     caches.cast_into::<PyDict>().ok()
 }
 
-fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+pub(super) fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     match cache.cast_into::<PyTuple>() {
         Ok(of_device) => of_device.get_item(0).ok()?.cast_into::<PyDict>().ok(),
         Err(error) => error.into_inner().cast_into::<PyDict>().ok(),
@@ -222,7 +222,7 @@ fn read(
 }
 
 /// A place in the parameters: an index, and for a tuple the index inside it.
-type Path = Vec<usize>;
+pub(super) type Path = Vec<usize>;
 
 struct Reader<'py> {
     names: Vec<String>,
@@ -237,7 +237,7 @@ struct Reader<'py> {
 /// How deep tuples may lie in one another.
 const DEPTH: usize = 8;
 
-const DIVISIBILITY: &str = "tt.divisibility";
+pub(super) const DIVISIBILITY: &str = "tt.divisibility";
 
 impl<'py> Reader<'py> {
     fn new(compiled: &Compiled<'_, 'py>, function: &Bound<'py, PyAny>) -> Self {
@@ -303,17 +303,17 @@ impl<'py> Reader<'py> {
     }
 }
 
-fn is_one(constant: &Bound<'_, PyAny>) -> bool {
+pub(super) fn is_one(constant: &Bound<'_, PyAny>) -> bool {
     constant.is_exact_instance_of::<PyInt>() && constant.extract::<i64>().is_ok_and(|value| value == 1)
 }
 
-fn pairs<'py>(dictionary: Option<&Bound<'py, PyDict>>) -> Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+pub(super) fn pairs<'py>(dictionary: Option<&Bound<'py, PyDict>>) -> Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let items = dictionary.map(PyDictMethods::items);
     items.iter().flatten().filter_map(|pair| pair.extract().ok()).collect()
 }
 
 /// A parameter by its name, by its index, or from 3.3 on by its path.
-fn path(key: &Bound<'_, PyAny>, names: &[String]) -> Option<Path> {
+pub(super) fn path(key: &Bound<'_, PyAny>, names: &[String]) -> Option<Path> {
     if let Ok(name) = key.cast::<PyString>() {
         let name = name.to_string_lossy();
         return names.iter().position(|known| *known == name).map(|index| vec![index]);
@@ -322,7 +322,7 @@ fn path(key: &Bound<'_, PyAny>, names: &[String]) -> Option<Path> {
 }
 
 /// What the compiler was told about values, in each of its three shapes.
-fn hints(attributes: &Bound<'_, PyAny>) -> HashMap<Path, Vec<(String, String)>> {
+pub(super) fn hints(attributes: &Bound<'_, PyAny>) -> HashMap<Path, Vec<(String, String)>> {
     let mut to: HashMap<Path, Vec<(String, String)>> = HashMap::new();
     let mut add = |path: Path, name: &str, value: String| to.entry(path).or_default().push((name.to_owned(), value));
     if let Ok(by_path) = attributes.cast::<PyDict>() {
