@@ -89,8 +89,11 @@ fn the_environment_is_read_in_the_configuration_alone() {
         })
         .collect();
     assert_eq!(reading, Vec::<&PathBuf>::new());
-    // Nor is a variable named elsewhere, by which it could be read through a function of the configuration.
-    let naming: Vec<_> = outside.iter().filter(|path| names_a_variable(&code_of(path))).collect();
+    // Nor is a variable named elsewhere, by which it could be read through a function of the configuration. The report
+    // advises people to set some.
+    let advises = source.join("findings");
+    let naming: Vec<_> =
+        outside.iter().filter(|path| !path.starts_with(&advises) && names_a_variable(&code_of(path))).collect();
     assert_eq!(naming, Vec::<&PathBuf>::new());
 }
 

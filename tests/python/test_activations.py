@@ -135,7 +135,7 @@ sys.stdin.readline()
     )
 
     def compiles(export) -> int:
-        return sum(point["value"] for point in export.records if point["name"] == "jit.compile.count")
+        return sum(point["value"] for point in export.records if point["name"] == "jit.compiles")
 
     def exports() -> list[int]:
         return [compiles(export) for export in receiver.exports if export.signal == "metrics"]
