@@ -209,7 +209,8 @@ def dashboard() -> dict[str, Any]:
                 ),
                 series(
                     "Dropped by jitspan",
-                    f"sum by (job, error_type) (increase(otel_sdk_exporter_span_exported_total{{{OURS}, {DROPPED}}}[$__rate_interval]))",
+                    "sum by (job, error_type) ("
+                    f"increase(otel_sdk_exporter_span_exported_total{{{OURS}, {DROPPED}}}[$__rate_interval]))",
                     "{{job}}, {{error_type}}",
                     "Nothing should be here: spans that could not be kept or sent.",
                 ),

@@ -99,9 +99,7 @@ def test_prometheus_names_the_line_of_a_broken_rule(tmp_path: Path) -> None:
     text = rules.read_text()
     right = "- alert: JitspanDropsSpans"
     broken = tmp_path / "rules.yaml"
-    broken.write_text(
-        text.replace('error_type!=""}[15m])', 'error_type!=""})')
-    )
+    broken.write_text(text.replace('error_type!=""}[15m])', 'error_type!=""})'))
 
     done = subprocess.run([find("promtool"), "check", "rules", str(broken)], capture_output=True, text=True)
 
