@@ -8,6 +8,7 @@ compiles while the request is served becomes a span event on the request's trace
 Importing this module changes nothing.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 

@@ -16,6 +16,7 @@ from pathlib import Path
 STUB = Path(__file__).parent.parent / "jitspan.pyi"
 
 PRELUDE = """\
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 

@@ -49,6 +49,7 @@ def test_a_compile_leaves_as_an_event_on_the_request_and_a_child_span(scripts, r
         "jit.cause": "new_specialization",
         "jit.changes": "BLOCK: 128 -> 256 (constexpr)",
         "jit.options": about["jit.options"],
+        "jit.specialization": about["jit.specialization"],
         "thread.id": about["thread.id"],
         "thread.name": "MainThread",
     }
