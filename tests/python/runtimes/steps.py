@@ -64,7 +64,9 @@ def outcome(run: Callable[[], Any]) -> str:
 
 
 def say(**line: Any) -> None:
-    print(json.dumps(line), flush=True)
+    # In one: the console exporter writes its lines from a thread of its own.
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
