@@ -32,7 +32,7 @@ pub fn begin(py: Python<'_>) -> Option<Arc<Pending>> {
 
 /// Who waits: a jitspan scope, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
-    if let Some(scope) = scope::current(py).or_none(py).flatten() {
+    if let Some(scope) = scope::current(py).or_none().flatten() {
         return Place::Scope(scope.get().core(py));
     }
     let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
@@ -107,7 +107,7 @@ pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
     let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
-    let message = error.value(py).str().or_none(py).map(|text| text.to_string_lossy().into_owned());
+    let message = error.value(py).str().or_none().map(|text| text.to_string_lossy().into_owned());
     let message = message.unwrap_or_else(|| format!("<{}>", convert::type_name(error.value(py))));
     Failure { error_type, message: crate::model::attribute::bounded(&message, 2000).into_owned() }
 }

@@ -69,9 +69,7 @@ pub fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> Attributes {
                 to.set(text(&key), value(&item));
             }
         }
-    } else if let Some(pairs) =
-        mapping.cast::<PyMapping>().ok().and_then(|mapping| mapping.items().or_none(mapping.py()))
-    {
+    } else if let Some(pairs) = mapping.cast::<PyMapping>().ok().and_then(|mapping| mapping.items().or_none()) {
         for pair in pairs.iter() {
             if let Ok((key, item)) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
                 to.set(text(&key), value(&item));
@@ -162,16 +160,16 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
         return parse(&text(any), None).map(Some);
     }
     let items = match any.getattr("items") {
-        Ok(items) => items.call0().or_none(py).ok_or(Malformed)?,
+        Ok(items) => items.call0().or_none().ok_or(Malformed)?,
         Err(error) => {
             boundary::keep(py, error);
             any.clone()
         }
     };
     let mut found: Vec<(&str, String)> = Vec::new();
-    for pair in items.try_iter().or_none(py).ok_or(Malformed)? {
+    for pair in items.try_iter().or_none().ok_or(Malformed)? {
         let pair = pair.and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>());
-        let Some((name, value)) = pair.or_none(py) else { continue };
+        let Some((name, value)) = pair.or_none() else { continue };
         let name = text(&name).to_ascii_lowercase();
         if let Some(known) = HEADERS.into_iter().find(|known| *known == name) {
             found.push((known, text(&first(value))));

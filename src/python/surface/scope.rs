@@ -158,8 +158,8 @@ impl Scope {
             }
             Carriers::Many { carriers, attributes } => {
                 let each = |any: &Py<PyAny>| -> Vec<Bound<'_, PyAny>> {
-                    let items = any.bind(py).try_iter().or_none(py);
-                    items.into_iter().flatten().filter_map(|item| item.or_none(py)).collect()
+                    let items = any.bind(py).try_iter().or_none();
+                    items.into_iter().flatten().filter_map(|item| item.or_none()).collect()
                 };
                 let own = attributes.as_ref().map(&each).unwrap_or_default();
                 let mut own = own.iter().map(|own| convert::attributes(Some(own)));
@@ -249,7 +249,7 @@ fn reset(scope: &Bound<'_, Scope>, token: Option<Py<PyAny>>) {
         }
         PyResult::Ok(())
     };
-    put_back().or_none(py);
+    put_back().or_none();
 }
 
 /// A carrier that cannot be read is counted, and gives a request without a parent.
@@ -432,6 +432,6 @@ pub fn enter_bound(bound: &Bound<'_, BoundFunction>) -> PyResult<Option<Py<PyAny
 pub fn leave_bound(py: Python<'_>, token: Option<Py<PyAny>>) {
     if let (Some(_inside), Some(token)) = (gate::enter(py), token) {
         let put_back = || variable(py)?.call_method1(&names(py)?.reset, (token,)).map(drop);
-        put_back().or_none(py);
+        put_back().or_none();
     }
 }

@@ -10,6 +10,7 @@ use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
 use crate::python::engines::wait_for_other_ranks;
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
@@ -21,7 +22,8 @@ use crate::python::surface::scope;
 /// armed as well, and its log lines go on.
 pub fn activate(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let mode = call.keyword("mode").or_else(|| call.arg(0)).and_then(|mode| mode.extract::<String>().ok());
-    let verbose = call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    let verbose =
+        call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     let settings = settings(mode.as_deref(), verbose);
     Ok(Some(Box::new(move |py, outcome| {
         if outcome.is_ok() {
@@ -41,7 +43,7 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let config = config.map(|config| config.into_bound(py));
         let kernels = config.as_ref().and_then(|config| get(config, "kernel_config"));
         let warm_up = kernels.and_then(|kernels| get(&kernels, "enable_jit_warmup"));
-        if warm_up.is_some_and(|flag| !flag.is_truthy().unwrap_or(true)) {
+        if warm_up.is_some_and(|flag| !flag.is_truthy().or_none().unwrap_or(true)) {
             // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice.
             static SAID: AtomicBool = AtomicBool::new(false);
             if SAID.swap(true, Ordering::Relaxed) {
@@ -54,7 +56,7 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let observability = config.as_ref().and_then(|config| get(config, "observability_config"));
         let mode = observability.as_ref().and_then(|said| get_text(said, "jit_monitor_mode"));
         let verbose = observability.as_ref().and_then(|said| get(said, "jit_monitor_verbose"));
-        let verbose = verbose.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+        let verbose = verbose.is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
         arm(py, &settings(mode.as_deref(), verbose));
         Ok(None)
     })))

@@ -12,6 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::{ENGINE, remember_endpoint, stalls};
 use crate::model::attribute::Attributes;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::patch::{After, Call, Outcome};
@@ -97,7 +98,7 @@ pub fn execute_model(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Aft
     }
     let Some(output) = call.arg(1).or_else(|| call.keyword("scheduler_output")) else { return Ok(None) };
     let dummy = call.keyword("dummy_run").or_else(|| call.arg(3));
-    if dummy.is_some_and(|dummy| dummy.is_truthy().unwrap_or(false)) {
+    if dummy.is_some_and(|dummy| dummy.is_truthy().or_none().unwrap_or(false)) {
         return Ok(None);
     }
     remember_contexts(&output)?;
@@ -156,7 +157,7 @@ fn send(output: &Bound<'_, PyAny>, stalls: String) -> PyResult<()> {
         return send_later(output, stalls);
     }
     // The last stage of a pipeline alone has an output; and one without requests is one object for all steps.
-    let requests = get(output, "req_ids").and_then(|requests| requests.len().ok());
+    let requests = get(output, "req_ids").and_then(|requests| requests.len().or_none());
     if requests.is_some_and(|requests| requests > 0) {
         output.setattr(stalls::KEY, stalls)?;
     }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::describe;
 use crate::model::event::{CompileEvent, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get_text;
 use crate::python::patch::{After, Call};
 use crate::python::stall;
@@ -46,7 +47,8 @@ pub fn after(
     }
     let Some(pending) = stall::begin(py) else { return Ok(None) };
     let mut event = CompileEvent::new(Kind::Compile, "triton", describe::kernel(function, call.kwargs));
-    event.manual_warmup = call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    event.manual_warmup =
+        call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     let source = kernel.getattr("src").unwrap_or_else(|_| kernel.clone());
     describe::add(py, &mut event, None, &source);
     let (_, raise) = stall::finish(py, &pending, event, &hash);

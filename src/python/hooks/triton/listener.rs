@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::{describe, frame, inductor, manual, source};
 use crate::model::event::{CacheResult, CompileEvent, Kind, Stage, nanos};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item, text};
 use crate::python::patch::{After, Call};
 use crate::python::stall;
@@ -72,6 +73,6 @@ fn read(call: &Call<'_, '_>) -> Heard {
     }
     push("store_results".into(), microseconds("store_results"));
     let total = stages.iter().map(|stage| stage.duration).sum();
-    let cache_hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().unwrap_or(false));
+    let cache_hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().or_none().unwrap_or(false));
     Heard { stages, total, cache_hit }
 }
