@@ -62,7 +62,7 @@ pub fn begin_after(py: Python<'_>, other: Option<&Recorded>) -> Option<Arc<Pendi
 
 /// Who waits: a jitspan scope, else the step of an engine, else a live span of Python, else one of Rust, else nobody.
 fn place(py: Python<'_>) -> Place {
-    if let Some(scope) = scope::current(py).or_none(py).flatten() {
+    if let Some(scope) = scope::current(py).or_none().flatten() {
         let scope = scope.get().core(py);
         // A batch of nobody: whoever else waits.
         if !scope.is_empty() {
@@ -151,7 +151,7 @@ pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
     let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
-    let message = error.value(py).str().or_none(py).map(|text| text.to_string_lossy().into_owned());
+    let message = error.value(py).str().or_none().map(|text| text.to_string_lossy().into_owned());
     let message = message.unwrap_or_else(|| format!("<{}>", convert::type_name(error.value(py))));
     Failure { error_type, message: crate::model::attribute::bounded(&message, 2000).into_owned() }
 }

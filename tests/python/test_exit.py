@@ -25,12 +25,13 @@ def in_daemon_threads(body, count=3):
     time.sleep(0.15)
 """
 
-# What a daemon thread does for ever. With `ON` it goes through us.
+# What a daemon thread does for ever. With `ON` it goes through us. Each sleeps now and then: CPython 3.10 dies of
+# threads that wait for the interpreter when it goes, with us or without (`while True: pass` in four: 1 to 2 of 100).
 BODIES = {
     "bound function": """
 def spin():
     while True:
-        pass
+        time.sleep(0.0005)
 in_daemon_threads(jitspan.bind(spin) if ON else spin)
 """,
     "middleware": """
@@ -70,18 +71,21 @@ time.sleep(0.15)
     "attribute that takes its time": """
 class Slow(fake_triton.JITFunction):
     def __getattr__(self, name):
-        for _ in range(200):
-            pass
+        time.sleep(0.0005)
         raise AttributeError(name)
 if ON:
     jitspan.activate()
 def work():
     slow = Slow("slow")
     while True:
+        time.sleep(0.0005)
         slow.launch(str(time.monotonic_ns()))
 in_daemon_threads(work)
 """,
+    # Collected where an object is made, which up to 3.11 is inside of us. Not slow: an exit has no patience for ever.
     "scopes with garbage": """
+import gc
+gc.set_threshold(20)
 class Leaves:
     def __init__(self):
         self.circle = self
@@ -90,6 +94,7 @@ class Leaves:
             pass
 def work():
     while True:
+        time.sleep(0.0002)
         Leaves()
         if ON:
             with jitspan.request({"traceparent": "x"}):
@@ -101,8 +106,7 @@ in_daemon_threads(work)
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        for _ in range(200):
-            pass
+        time.sleep(0.0005)
 sys.meta_path[:] = [Finder]
 if ON:
     jitspan.activate()
@@ -118,14 +122,16 @@ in_daemon_threads(work)
 def test_a_daemon_thread_in_our_code_leaves_the_exit_as_it_is(silent_python, what):
     source = HEAD + BODIES[what] + "\nprint('ends', flush=True)\n"
     statuses = {}
-    for kind, runs in (("off", 2), ("on", RUNS)):
-        running = [silent_python(source, kind) for _ in range(runs)]
-        ended = [finish(process)[:2] for process in running]
+    for kind, runs in (("off", 3), ("on", RUNS)):
+        ended = []
+        for _ in range(0, runs, 3):
+            running = [silent_python(source, kind) for _ in range(3)]
+            ended += [finish(process)[:2] for process in running]
         statuses[kind] = sorted(set(ended))
     assert statuses["on"] == statuses["off"] == [(0, "ends\n")]
 
 
-def test_what_never_comes_out_holds_an_exit_up_for_a_second_and_no_longer(silent_python):
+def test_what_never_comes_out_holds_an_exit_up_for_five_seconds_and_no_longer(silent_python):
     # An attribute that never answers: the exit waits for it, and gives up.
     source = """
     import threading
@@ -142,4 +148,4 @@ def test_what_never_comes_out_holds_an_exit_up_for_a_second_and_no_longer(silent
     code, _, stderr = finish(silent_python(source), timeout=30)
     assert code == 0, stderr
     # Another second or two to start and to end, on a busy machine more.
-    assert 1 <= time.monotonic() - began < 15
+    assert 5 <= time.monotonic() - began < 20

@@ -19,6 +19,7 @@ use crate::model::attribute::Attributes;
 use crate::model::event::CompileEvent;
 use crate::propagation::traceparent;
 use crate::python::arming;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
@@ -141,7 +142,7 @@ fn sample(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// A scope for the requests of `batch` while the call runs.
 fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResult<Option<After>> {
-    let Some(requests) = get(batch, "reqs").filter(|requests| requests.len().unwrap_or(0) > 0) else {
+    let Some(requests) = get(batch, "reqs").filter(|requests| requests.len().or_none().unwrap_or(0) > 0) else {
         return Ok(None);
     };
     let rank = call.arg(0).and_then(|scheduler| rank(&scheduler));
@@ -164,7 +165,7 @@ fn step(py: Python<'_>, call: &Call<'_, '_>, batch: &Bound<'_, PyAny>) -> PyResu
 fn rank(scheduler: &Bound<'_, PyAny>) -> Option<i64> {
     let own = get(scheduler, "tp_rank").or_else(|| {
         let context = late::imported(scheduler.py(), "sglang.srt.runtime_context")?;
-        get(&get(&context, "get_parallel")?.call0().ok()?, "tp_rank")
+        get(&get(&context, "get_parallel")?.call0().or_none()?, "tp_rank")
     });
     own?.extract().ok()
 }
@@ -217,7 +218,7 @@ fn remember(requests: &Bound<'_, PyAny>, core: &Core) -> PyResult<()> {
 /// The request's `TraceReqContext`, if SGLang traces.
 fn trace_context<'py>(request: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let context = get(&get(request, "time_stats")?, "trace_ctx")?;
-    get(&context, "tracing_enable").is_some_and(|on| on.is_truthy().unwrap_or(false)).then_some(context)
+    get(&context, "tracing_enable").is_some_and(|on| on.is_truthy().or_none().unwrap_or(false)).then_some(context)
 }
 
 /// The innermost of SGLang's spans for the request that is open in this process; else its root span, which another
@@ -233,7 +234,7 @@ fn parent(context: &Bound<'_, PyAny>) -> Option<SpanContext> {
     let root = get(context, "root_span_context");
     let root = root.and_then(|root| {
         let trace = root.py().import("opentelemetry.trace").ok()?;
-        otel_span::context(&trace.call_method1("get_current_span", (root,)).ok()?)
+        otel_span::context(&trace.call_method1("get_current_span", (root,)).or_none()?)
     });
     root.or_else(|| request_of(Some(&get(context, "_root_span_carrier")?), Attributes::new()).parent)
 }

@@ -136,12 +136,12 @@ pub fn keep(py: Python<'_>, error: PyErr) -> Option<PyErr> {
 /// What Python gave, if it did. An `Exception` gives none; what is no `Exception` is kept for the host.
 pub trait OrNone<T> {
     /// The value, if there is one.
-    fn or_none(self, py: Python<'_>) -> Option<T>;
+    fn or_none(self) -> Option<T>;
 }
 
 impl<T> OrNone<T> for PyResult<T> {
-    fn or_none(self, py: Python<'_>) -> Option<T> {
-        self.map_err(|error| keep(py, error)).ok()
+    fn or_none(self) -> Option<T> {
+        self.map_err(|error| Python::try_attach(|py| keep(py, error))).ok()
     }
 }
 

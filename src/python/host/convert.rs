@@ -242,7 +242,7 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
         return parse(&text(any), None).map(Some);
     }
     let items = match any.getattr("items") {
-        Ok(items) => items.call0().or_none(py).ok_or(Malformed)?,
+        Ok(items) => items.call0().or_none().ok_or(Malformed)?,
         Err(error) => {
             boundary::keep(py, error);
             any.clone()

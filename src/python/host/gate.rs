@@ -22,8 +22,11 @@ use pyo3::types::{PyCFunction, PyDict};
 
 use crate::process::lock;
 
-/// A native takes microseconds, and a line as long as its reader does.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A native takes microseconds, and a line as long as its reader does; but a busy machine lets a thread wait for its turn.
+const FORK_PATIENCE: Duration = Duration::from_secs(1);
+/// Longer, for what comes after it may be the death of the process: `activate()` in a daemon thread, with its imports, took
+/// more than a second where forty processes shared two cores.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that are inside a native.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -57,7 +60,7 @@ pub fn enter(py: Python<'_>) -> Option<Inside<'_>> {
             return None;
         }
         if FORKS_WAIT.load(Relaxed) > 0 && !FORKS.get() {
-            wait(py, || FORKS_WAIT.load(Relaxed) == 0);
+            wait(py, FORK_PATIENCE, || FORKS_WAIT.load(Relaxed) == 0);
             // The interpreter was let go meanwhile.
             if CLOSED.load(Relaxed) && !FINALIZES.get() {
                 return None;
@@ -103,7 +106,7 @@ pub struct Line(());
 #[pyfunction]
 pub fn line(py: Python<'_>) -> Line {
     if OWN_LINES.get() == 0 && !FORKS.get() {
-        wait(py, || FORKING.load(Relaxed) == 0);
+        wait(py, FORK_PATIENCE, || FORKING.load(Relaxed) == 0);
     }
     count(&WRITING, 1);
     OWN_LINES.set(OWN_LINES.get() + 1);
@@ -135,7 +138,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
 fn close(py: Python<'_>) {
     FINALIZES.set(true);
     CLOSED.store(true, Relaxed);
-    wait(py, nobody_else_is_inside);
+    wait(py, EXIT_PATIENCE, nobody_else_is_inside);
 }
 
 fn nobody_else_is_inside() -> bool {
@@ -146,7 +149,7 @@ fn before_fork(py: Python<'_>) {
     count(&FORKING, 1);
     count(&FORKS_WAIT, 1);
     FORKS.set(true);
-    wait(py, || nobody_else_is_inside() && WRITING.load(Relaxed) <= OWN_LINES.get());
+    wait(py, FORK_PATIENCE, || nobody_else_is_inside() && WRITING.load(Relaxed) <= OWN_LINES.get());
     // Whoever comes in from now on does not wait for the fork: it may hold what another handler waits for.
     count(&FORKS_WAIT, -1);
 }
@@ -165,9 +168,9 @@ fn after_fork_in_child() {
     WRITING.store(OWN_LINES.get(), Relaxed);
 }
 
-fn wait(py: Python<'_>, over: impl Fn() -> bool) {
+fn wait(py: Python<'_>, patience: Duration, over: impl Fn() -> bool) {
     let began = Instant::now();
-    while !over() && began.elapsed() < PATIENCE {
+    while !over() && began.elapsed() < patience {
         py.detach(|| std::thread::sleep(Duration::from_millis(1)));
     }
 }

@@ -34,7 +34,7 @@ pub fn keep_sys(py: Python<'_>) -> PyResult<()> {
 
 /// `sys.modules`. Read each time: a program may put another mapping there.
 pub fn modules(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    SYS.get(py).ok()?.bind(py).getattr(&names(py).ok()?.modules).or_none(py)
+    SYS.get(py).ok()?.bind(py).getattr(&names(py).ok()?.modules).or_none()
 }
 
 /// A module, if it is there. Imports nothing, and so never fails twice over the same missing one.
@@ -42,8 +42,8 @@ pub fn loaded<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
     let modules = modules(py)?;
     // A dictionary is asked without an exception for what is missing, as nearly everything is that is asked for.
     let module = match modules.cast::<PyDict>() {
-        Ok(modules) => modules.get_item(name).or_none(py).flatten(),
-        Err(_) => modules.get_item(name).or_none(py),
+        Ok(modules) => modules.get_item(name).or_none().flatten(),
+        Err(_) => modules.get_item(name).or_none(),
     };
     module.filter(|module| !module.is_none())
 }

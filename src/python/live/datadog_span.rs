@@ -29,7 +29,7 @@ const PLACE: &str = "datadog_span";
 
 /// ddtrace's own current span, if the program has imported ddtrace.
 pub fn current(py: Python<'_>) -> Option<DatadogSpan> {
-    let span = get(&imports::loaded(py, "ddtrace")?, "tracer")?.call_method0("current_span").or_none(py)?;
+    let span = get(&imports::loaded(py, "ddtrace")?, "tracer")?.call_method0("current_span").or_none()?;
     DatadogSpan::new(&span).filter(LiveSpan::is_recording)
 }
 
@@ -75,8 +75,10 @@ impl LiveSpan for DatadogSpan {
     }
 
     fn is_recording(&self) -> bool {
-        Python::try_attach(|py| get(self.span.bind(py), "finished").is_some_and(|it| !it.is_truthy().unwrap_or(true)))
-            .unwrap_or(false)
+        Python::try_attach(|py| {
+            get(self.span.bind(py), "finished").is_some_and(|it| !it.is_truthy().or_none().unwrap_or(true))
+        })
+        .unwrap_or(false)
     }
 
     fn root(&self) -> Option<Arc<dyn LiveSpan>> {

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::live::otel_span::is_recording;
 
@@ -124,7 +125,7 @@ fn own_time(py: Python<'_>) -> PyResult<u64> {
 /// The parent of a span, if it is of this process.
 fn local_parent(span: &Bound<'_, PyAny>) -> Option<Ids> {
     let parent = get(span, "parent")?;
-    let remote = get(&parent, "is_remote").is_none_or(|remote| remote.is_truthy().unwrap_or(true));
+    let remote = get(&parent, "is_remote").is_none_or(|remote| remote.is_truthy().or_none().unwrap_or(true));
     if remote { None } else { ids(&parent) }
 }
 

@@ -48,22 +48,22 @@ pub fn place(py: Python<'_>) -> PyResult<Place> {
 
 fn current(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // While another thread is importing it, the module is there and its functions are not.
-    imports::loaded(py, API)?.call_method0("get_current_span").or_none(py).filter(|span| !span.is_none())
+    imports::loaded(py, API)?.call_method0("get_current_span").or_none().filter(|span| !span.is_none())
 }
 
 /// Whether a span of opentelemetry-python takes anything.
 pub fn is_recording(span: &Bound<'_, PyAny>) -> bool {
-    span.call_method0("is_recording").and_then(|answer| answer.is_truthy()).or_none(span.py()).unwrap_or(false)
+    span.call_method0("is_recording").and_then(|answer| answer.is_truthy()).or_none().unwrap_or(false)
 }
 
 /// The identity of a span of opentelemetry-python, if it is valid.
 pub fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
-    let context = span.call_method0("get_span_context").or_none(span.py())?;
+    let context = span.call_method0("get_span_context").or_none()?;
     let trace_id = get(&context, "trace_id")?.extract::<u128>().ok()?;
     let span_id = get(&context, "span_id")?.extract::<u64>().ok()?;
     let flags = get(&context, "trace_flags").and_then(|flags| flags.extract::<u8>().ok()).unwrap_or_default();
-    let remote = get(&context, "is_remote").is_some_and(|remote| remote.is_truthy().unwrap_or(false));
-    let state = get(&context, "trace_state").and_then(|state| state.call_method0("to_header").or_none(span.py()));
+    let remote = get(&context, "is_remote").is_some_and(|remote| remote.is_truthy().or_none().unwrap_or(false));
+    let state = get(&context, "trace_state").and_then(|state| state.call_method0("to_header").or_none());
     let state = state.and_then(|state| convert::text(&state).parse().ok());
     let identity = SpanContext::new(
         TraceId::from(trace_id),

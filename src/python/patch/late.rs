@@ -99,7 +99,7 @@ pub fn forget(py: Python<'_>, module: &str) {
 pub fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
     let module = imports::loaded(py, name)?;
     let initializing = get(&module, "__spec__").and_then(|spec| get(&spec, "_initializing"));
-    let initializing = initializing.is_some_and(|flag| flag.is_truthy().or_none(py).unwrap_or(false));
+    let initializing = initializing.is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     (!initializing).then_some(module)
 }
 

@@ -468,7 +468,7 @@ fn made<'py>(py: Python<'py>, tuning: &Tuning, found: &Found) -> Result<Bound<'p
 fn reason(error: &Bound<'_, PyAny>) -> PyResult<String> {
     boundary::native(error.py(), PLACE, String::new, || {
         let name = type_name(error);
-        let text = error.str().or_none(error.py()).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = error.str().or_none().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
         let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
         Ok(crate::model::attribute::bounded(&format!("{name}: {line}"), 300).into_owned())
     })

@@ -63,7 +63,7 @@ pub fn serve<'py>(
         "asgi.serve",
         || None,
         || {
-            let text = |key: &str| item(scope, key).and_then(|value| value.extract::<String>().or_none(py));
+            let text = |key: &str| item(scope, key).and_then(|value| value.extract::<String>().or_none());
             if text("type").as_deref() != Some("http") {
                 return Ok(None);
             }
@@ -84,8 +84,8 @@ pub fn arm_when_ready(message: &Bound<'_, PyAny>) -> PyResult<()> {
         || (),
         || {
             let starts =
-                item(message, "type").is_some_and(|kind| kind.eq("http.response.start").or_none(py).unwrap_or(false));
-            let status = item(message, "status").and_then(|status| status.extract::<u16>().or_none(py));
+                item(message, "type").is_some_and(|kind| kind.eq("http.response.start").or_none().unwrap_or(false));
+            let status = item(message, "status").and_then(|status| status.extract::<u16>().or_none());
             if starts
                 && status.is_some_and(|status| (200..300).contains(&status))
                 && let Err(error) = arming::arm(py, &Settings::default())

@@ -263,7 +263,7 @@ fn reset(scope: &Bound<'_, Scope>, token: Option<Py<PyAny>>) {
         }
         PyResult::Ok(())
     };
-    put_back().or_none(py);
+    put_back().or_none();
 }
 
 /// A carrier that cannot be read is counted, and gives a request without a parent.
@@ -447,6 +447,6 @@ pub fn enter_bound(bound: &Bound<'_, BoundFunction>) -> PyResult<Option<Py<PyAny
 pub fn leave_bound(py: Python<'_>, token: Option<Py<PyAny>>) {
     if let (Some(_inside), Some(token)) = (gate::enter(py), token) {
         let put_back = || variable(py)?.call_method1(&names(py)?.reset, (token,)).map(drop);
-        put_back().or_none(py);
+        put_back().or_none();
     }
 }

@@ -9,6 +9,7 @@ use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
 use crate::python::engines::{step, wait_for_other_ranks};
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
@@ -25,7 +26,8 @@ pub fn activate(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
         replay::before_requests(py, |_| ())?;
     }
     let mode = call.keyword("mode").or_else(|| call.arg(0)).and_then(|mode| mode.extract::<String>().ok());
-    let verbose = call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+    let verbose =
+        call.keyword("verbose").or_else(|| call.arg(1)).is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     let settings = settings(mode.as_deref(), verbose);
     Ok(Some(Box::new(move |py, outcome| {
         if outcome.is_ok() {

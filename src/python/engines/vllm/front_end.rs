@@ -14,6 +14,7 @@ use crate::model::attribute::Attributes;
 use crate::model::span::{Span, Status};
 use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
 use crate::python::arming;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
 use crate::python::host::prepared::Prepared;
@@ -76,7 +77,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
 /// `_get_trace_headers(headers)`: where vLLM's own tracing is off it drops them, some releases here and some later.
 pub fn headers_came(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(headers) = call.arg(1).or_else(|| call.keyword("headers")) else { return Ok(None) };
-    let of = |name: &str| headers.call_method1("get", (name,)).ok().filter(|value| !value.is_none());
+    let of = |name: &str| headers.call_method1("get", (name,)).or_none().filter(|value| !value.is_none());
     let found = match of(TRACEPARENT) {
         None => py.None().into_bound(py),
         Some(parent) => {
@@ -117,7 +118,8 @@ pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 /// `InputProcessor.assign_request_id(request)`: the request is complete, and is sent next.
 pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.args.iter().last().or_else(|| call.keyword("request")) else { return Ok(None) };
-    let known = get(&request, "trace_headers").filter(|headers| headers.contains(TRACEPARENT).unwrap_or(false));
+    let known =
+        get(&request, "trace_headers").filter(|headers| headers.contains(TRACEPARENT).or_none().unwrap_or(false));
     let is_known = known.is_some();
     let came = match known {
         Some(known) => known,
@@ -158,7 +160,7 @@ pub fn request_finished(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option
         return Ok(None);
     }
     let headers = headers.call_method0("copy")?.cast_into::<PyDict>()?;
-    let take = |key: &str| headers.call_method1("pop", (key, headers.py().None())).ok()?.extract::<String>().ok();
+    let take = |key: &str| headers.call_method1("pop", (key, headers.py().None())).or_none()?.extract::<String>().ok();
     let waited = take(KEY).and_then(|text| Waited::read(&text));
     take(GIVEN);
     if (given && waited.is_none()) || headers.is_empty() {

@@ -8,6 +8,7 @@ use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, CompileEvent, Detail, Kernel, Kind};
 use crate::process::lock::Mutex;
 use crate::python::hooks::known::Specialization;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, text as plain_text, type_name};
 use crate::python::host::here;
@@ -147,7 +148,7 @@ static VERSION: Mutex<Option<String>> = Mutex::new(None);
 pub fn remember_version(py: Python<'_>) {
     let version = imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
         let metadata = py.import("importlib.metadata").ok()?;
-        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).ok()?.extract().ok()
+        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).or_none()?.extract().ok()
     });
     *VERSION.lock() = version;
 }
@@ -296,6 +297,6 @@ fn options(options: &Bound<'_, PyAny>) -> Vec<(String, String)> {
             all.into_iter().flat_map(|all| all.iter()).map(|(name, value)| (plain_text(&name), value)).collect()
         }
     };
-    let set = pairs.into_iter().filter(|(_, value)| is_plain(value) && value.is_truthy().unwrap_or(false));
+    let set = pairs.into_iter().filter(|(_, value)| is_plain(value) && value.is_truthy().or_none().unwrap_or(false));
     set.map(|(name, value)| (name, bounded(&plain_text(&value), ARGUMENT).into_owned())).collect()
 }

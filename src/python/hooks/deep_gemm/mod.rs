@@ -154,6 +154,6 @@ fn add(py: Python<'_>, event: &mut crate::model::event::CompileEvent, function: 
 
 fn is_of_compiler(py: Python<'_>, error: &PyErr) -> bool {
     let message =
-        error.value(py).str().or_none(py).map(|message| text(message.as_any())).unwrap_or_default().to_lowercase();
+        error.value(py).str().or_none().map(|message| text(message.as_any())).unwrap_or_default().to_lowercase();
     COMPILERS.iter().any(|compiler| message.contains(compiler))
 }

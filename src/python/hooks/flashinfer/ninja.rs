@@ -19,7 +19,7 @@ use crate::python::stall;
 pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let path = |index: usize, name: &str| {
         let path = call.arg(index).or_else(|| call.keyword(name))?;
-        Some(PathBuf::from(text(&path.call_method0("__fspath__").or_none(py)?)))
+        Some(PathBuf::from(text(&path.call_method0("__fspath__").or_none()?)))
     };
     let (Some(folder), Some(file)) = (path(0, "workdir"), path(1, "ninja_file")) else { return Ok(None) };
     let Some(target) = target(&folder, &file) else { return Ok(None) };

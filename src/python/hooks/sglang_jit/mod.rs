@@ -95,5 +95,5 @@ fn asked(arguments: &Bound<'_, PyTuple>) -> Asked {
 }
 
 fn is_crash(py: Python<'_>, error: &PyErr) -> bool {
-    error.value(py).str().or_none(py).is_some_and(|message| message.to_string_lossy().contains(SGLANG_CRASH_ON_JIT))
+    error.value(py).str().or_none().is_some_and(|message| message.to_string_lossy().contains(SGLANG_CRASH_ON_JIT))
 }

@@ -146,7 +146,7 @@ fn specialization(function: Option<&Bound<'_, PyAny>>) -> known::Specialization 
     let buffers = get(function, "buffer_map");
     let parameters = parameters.iter().flat_map(|parameters| each(parameters, PARAMETERS));
     let describe = |parameter: Bound<'_, PyAny>| {
-        let buffer = buffers.as_ref().and_then(|buffers| buffers.get_item(&parameter).or_none(parameter.py()));
+        let buffer = buffers.as_ref().and_then(|buffers| buffers.get_item(&parameter).or_none());
         let of = buffer.as_ref().unwrap_or(&parameter);
         let name = word(&get(of, "name")?)?;
         let dtype = word(&get(of, "dtype")?)?;
@@ -159,7 +159,7 @@ fn specialization(function: Option<&Bound<'_, PyAny>>) -> known::Specialization 
 
 /// A text of a type of its own.
 fn word(any: &Bound<'_, PyAny>) -> Option<String> {
-    any.str().or_none(any.py()).map(|word| text(word.as_any()))
+    any.str().or_none().map(|word| text(word.as_any()))
 }
 
 /// A number, or the name of a variable.

@@ -71,10 +71,8 @@ pub fn compiles(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
     let Some(pending) = stall::begin_holding(py) else { return Ok(None) };
     let (kernel, options) = (kernel(&code, call), options(call));
     let id = call.keyword("compile_id").and_then(|id| super::id(&id));
-    let fails = call
-        .arg(6)
-        .or_else(|| call.keyword("one_graph"))
-        .is_some_and(|one| one.is_truthy().or_none(py).unwrap_or(false));
+    let fails =
+        call.arg(6).or_else(|| call.keyword("one_graph")).is_some_and(|one| one.is_truthy().or_none().unwrap_or(false));
     let (counters, code) = (Counters::now(py), code.unbind());
     let depth = FRAMES.with_borrow_mut(|frames| {
         frames.push(Frame::default());
@@ -128,7 +126,7 @@ pub fn explains(_py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>
 /// It ended without code, as a frame without a tensor does, or Python is to run it as it is.
 fn is_nothing(py: Python<'_>, outcome: Outcome<'_, '_>, one_graph: bool) -> bool {
     match outcome {
-        Ok(value) => value.is_none() || (value.hasattr("guarded_code").or_none(py).unwrap_or(false) && no_code(value)),
+        Ok(value) => value.is_none() || (value.hasattr("guarded_code").or_none().unwrap_or(false) && no_code(value)),
         Err(error) if stall::is_ours(py, error) => true,
         Err(error) => {
             let name = type_name(error.value(py));

@@ -33,7 +33,7 @@ fn compiles(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     }
     let Some(pending) = stall::begin_holding(py) else { return Ok(None) };
     let id = super::current_id(py);
-    let backward = call.keyword("is_backward").is_some_and(|flag| flag.is_truthy().or_none(py).unwrap_or(false));
+    let backward = call.keyword("is_backward").is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     let kernel = kernel(id.as_deref(), backward);
     let cause = backward.then_some(Cause::FirstUse);
     let counters = Counters::now(py);

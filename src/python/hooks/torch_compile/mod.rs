@@ -86,5 +86,5 @@ fn id(compile_id: &Bound<'_, PyAny>) -> Option<String> {
 /// The id of what is compiled in this thread now.
 fn current_id(py: Python<'_>) -> Option<String> {
     let context = get(&imports::loaded(py, "torch._guards")?, "CompileContext")?;
-    id(&context.call_method0("current_compile_id").or_none(py).filter(|id| !id.is_none())?)
+    id(&context.call_method0("current_compile_id").or_none().filter(|id| !id.is_none())?)
 }

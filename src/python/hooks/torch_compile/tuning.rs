@@ -94,7 +94,7 @@ fn kernel(tuner: &Bound<'_, PyAny>) -> Kernel {
 
 /// The configuration of the launcher that is left, or that was given back.
 fn best(tuner: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Option<String> {
-    let left = get(tuner, "launchers").and_then(|launchers| launchers.get_item(0).or_none(launchers.py()));
+    let left = get(tuner, "launchers").and_then(|launchers| launchers.get_item(0).or_none());
     let launcher = if value.is_none() { left? } else { value.clone() };
     let config = get(&launcher, "config")?;
     let mut words: Vec<String> = get(&config, "kwargs")

@@ -22,6 +22,7 @@ use super::{describe, recipe};
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
@@ -110,7 +111,7 @@ fn prunes(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let tuner = tuner.bind(py);
         match outcome {
             Ok(left) => {
-                let count = left.len().ok();
+                let count = left.len().or_none();
                 with(tuner, |tune| tune.expected = count);
             }
             Err(_) => drop(take(tuner)),
@@ -156,7 +157,7 @@ fn checks_disk(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
     let tuner = tuner.unbind();
     Ok(Some(Box::new(move |py, outcome| {
         let tuner = tuner.bind(py);
-        let from_disk = outcome.is_ok_and(|hit| hit.is_truthy().unwrap_or(false));
+        let from_disk = outcome.is_ok_and(|hit| hit.is_truthy().or_none().unwrap_or(false));
         if outcome.is_err() {
             drop(take(tuner));
             return Ok(None);
@@ -266,7 +267,7 @@ fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
     let thread = std::thread::current().id();
     let raise = crate::process::lock::Mutex::new(Some(raise));
     let watch = move |py: Python<'_>, call: &Call<'_, '_>| -> PyResult<Option<After>> {
-        let resets = call.keyword("reset_only").is_some_and(|only| only.is_truthy().unwrap_or(false));
+        let resets = call.keyword("reset_only").is_some_and(|only| only.is_truthy().or_none().unwrap_or(false));
         if !resets || std::thread::current().id() != thread {
             return Ok(None);
         }
@@ -280,7 +281,7 @@ fn raise_when_kept(tuner: &Bound<'_, PyAny>, raise: PyErr) -> PyResult<()> {
 /// `knobs.autotuning.listener(*, fn, key, best_config, configs_timings, duration, cache_hit)`, called in `run`.
 fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(function) = call.keyword("fn") else { return Ok(None) };
-    let hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().unwrap_or(false));
+    let hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().or_none().unwrap_or(false));
     if hit {
         // The check of the disk has reported it.
         return Ok(None);
@@ -327,7 +328,7 @@ fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResu
     event.manual_warmup = tune.manual;
     event.autotune = Some(Autotune {
         key: tune.key.clone(),
-        declared: get(tuner, "configs").and_then(|configs| configs.len().ok()).map(|count| count as u64),
+        declared: get(tuner, "configs").and_then(|configs| configs.len().or_none()).map(|count| count as u64),
         benchmarked: Some(tune.benchmarked as u64),
         best: best(&tune.timings),
         timings: tune.timings.clone(),

@@ -18,6 +18,7 @@ use super::{autotune, describe, inductor, launcher, manual, recipe, specializati
 use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
@@ -68,7 +69,7 @@ pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         thread: std::thread::current().id(),
         began: Instant::now(),
         manual: manual::is_manual()
-            || call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().unwrap_or(false)),
+            || call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false)),
         first: describe::first_in_process(py),
         function: function.clone().unbind(),
         compiled: false,
@@ -80,7 +81,7 @@ pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     FUNCTIONS.wrap_weakly(&function, "compile", "triton.compile", watch)?;
     Ok(Some(Box::new(move |_py, outcome: Outcome<'_, '_>| {
         // A hook that was there before us may answer True: then Triton drops the launch and compiles nothing.
-        if outcome.is_ok_and(|answer| answer.is_truthy().unwrap_or(false)) || outcome.is_err() {
+        if outcome.is_ok_and(|answer| answer.is_truthy().or_none().unwrap_or(false)) || outcome.is_err() {
             take(|entry| Arc::as_ptr(&entry.pending) as usize == number);
         }
         Ok(None)
@@ -257,6 +258,6 @@ fn take(which: impl Fn(&Entry) -> bool) -> Option<Entry> {
 /// launches open.
 fn is_asynchronous(py: Python<'_>) -> bool {
     let Some(module) = imports::loaded(py, "triton.runtime._async_compile") else { return false };
-    let mode = get(&module, "active_mode").and_then(|variable| variable.call_method0("get").ok());
+    let mode = get(&module, "active_mode").and_then(|variable| variable.call_method0("get").or_none());
     mode.is_some_and(|mode| !mode.is_none())
 }

@@ -8,6 +8,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use crate::model::attribute::bounded;
 use crate::model::event::{CompileEvent, Detail, Kernel};
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
 use crate::python::host::imports;
@@ -229,7 +230,7 @@ pub fn first_in_process(py: Python<'_>) -> bool {
     }
     let first = ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
         let key = imports::loaded(py, module).and_then(|module| get(&module, "triton_key"));
-        let info = key.and_then(|key| key.call_method0("cache_info").ok());
+        let info = key.and_then(|key| key.call_method0("cache_info").or_none());
         info.and_then(|info| get(&info, "currsize")?.extract::<u64>().ok()) == Some(0)
     });
     BEHIND.store(!first, Ordering::Relaxed);

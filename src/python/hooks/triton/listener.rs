@@ -10,6 +10,7 @@ use super::RUNTIME;
 use super::frame::Heard;
 use super::{describe, frame, inductor, manual, source};
 use crate::model::event::{CacheResult, Kind, Stage, nanos};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item, text};
 use crate::python::patch::{After, Call};
 use crate::python::stall;
@@ -64,6 +65,6 @@ fn read(call: &Call<'_, '_>) -> Heard {
     }
     push("store_results".into(), microseconds("store_results"));
     let total = stages.iter().map(|stage| stage.duration).sum();
-    let cache_hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().unwrap_or(false));
+    let cache_hit = call.keyword("cache_hit").is_some_and(|hit| hit.is_truthy().or_none().unwrap_or(false));
     Heard { stages, total, cache_hit }
 }
