@@ -302,5 +302,6 @@ def test_an_arming_that_never_comes_is_refused_at_once_and_nothing_fails_later(s
     )
     assert finished.json() == 1
     assert finished.stderr.strip() == (
-        f'JITSPAN_ARM="{arm}": expected now, after=<seconds> (at most 31536000) or manual'
+        f'jitspan stays switched off: JITSPAN_ARM="{arm}": expected now, manual, or after=<seconds> '
+        "with at most 604800 seconds, a week"
     )

@@ -124,7 +124,7 @@ def test_a_launcher_is_no_compile_and_its_time_is_its_kernels(spans):
     series = [histogram for _, histogram in last["jit.compile.duration"]["Histogram"] if sum(histogram["counts"])]
     [histogram] = series
     assert (sum(histogram["counts"]), histogram["sum"]) == (1, pytest.approx(compile))
-    assert sum(count for _, count in last["jit.compile.count"]["Count"]) == 1
+    assert sum(count for _, count in last["jit.compiles"]["Count"]) == 1
     [time] = [seconds for _, seconds in last["jit.kernel.time"]["Time"]]
     assert time == pytest.approx(compile + launcher)
 
