@@ -22,11 +22,15 @@ use crate::process::lock::Mutex;
 use crate::python::hooks::triton::autotune::whole_configuration;
 use crate::python::hooks::triton::{describe, manual, recipe};
 use crate::python::host::boundary::{self, OrNone};
+use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, type_name};
 use crate::python::host::imports;
 
 /// Options that Triton's own `run` sets.
 const OWN_OPTIONS: [&str; 3] = ["instrumentation_mode", "fpsan_homomorphic_casts", "sanitize_overflow"];
+
+/// Parameters of a kernel that are looked at.
+const PARAMETERS: usize = 1024;
 
 /// What became of one line.
 #[derive(Debug, Clone, PartialEq)]
@@ -395,7 +399,7 @@ impl Plan {
 fn starred(function: &Bound<'_, PyAny>) -> Option<String> {
     const VAR_POSITIONAL: i64 = 2;
     let parameters = get(&get(function, "signature")?, "parameters")?.call_method0("values").ok()?;
-    for parameter in parameters.try_iter().ok()?.filter_map(Result::ok) {
+    for parameter in each(&parameters, PARAMETERS) {
         if get(&parameter, "kind").and_then(|kind| kind.extract::<i64>().ok()) == Some(VAR_POSITIONAL) {
             return get(&parameter, "name")?.extract().ok();
         }
