@@ -1,12 +1,17 @@
 //! Locks, atomics and channels of the exporter and of the fork generation: the standard library's. Under `make
-//! test-model` (`--cfg jitspan_loom`) they are loom's, which runs every order in which threads can take their steps.
+//! test-model` (`--cfg jitspan_loom`) they are loom's, which runs every order in which threads can take their steps; under
+//! `make test-sanitizers` (`--cfg jitspan_sanitized`) the locks are such as the sanitizer sees.
 
+#[cfg(not(any(jitspan_loom, jitspan_sanitized)))]
+pub use std::sync::{Mutex, MutexGuard};
 #[cfg(not(jitspan_loom))]
 pub use std::sync::{
-    Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
     mpsc::{Receiver, SyncSender, sync_channel},
 };
+
+#[cfg(jitspan_sanitized)]
+pub use sanitized::{Mutex, MutexGuard};
 
 #[cfg(jitspan_loom)]
 pub use loom::sync::{
@@ -30,6 +35,35 @@ macro_rules! shared {
     };
 }
 pub(crate) use shared;
+
+#[cfg(jitspan_sanitized)]
+mod sanitized {
+    //! A lock that is built with the sanitizer, as std's is not, with std's signatures.
+
+    use std::sync::LockResult;
+    #[cfg(feature = "python")]
+    use std::sync::{TryLockError, TryLockResult};
+
+    pub use parking_lot::MutexGuard;
+
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(parking_lot::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub const fn new(value: T) -> Self {
+            Mutex(parking_lot::Mutex::new(value))
+        }
+
+        pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+            Ok(self.0.lock())
+        }
+
+        #[cfg(feature = "python")]
+        pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+            self.0.try_lock().ok_or(TryLockError::WouldBlock)
+        }
+    }
+}
 
 #[cfg(jitspan_loom)]
 mod model {
