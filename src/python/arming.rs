@@ -27,6 +27,7 @@ pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
     if !hooks::are_installed() {
         crate::prepare(config);
         hooks::install(py);
+        tell_of_board(py);
     }
     Ok(true)
 }
@@ -80,6 +81,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     lifetime::watch_exit(py);
     let monitor = py.detach(|| crate::install_for(config, &hooks::names()));
     receipt::send(monitor);
+    tell_of_board(py);
     report::forget();
     if hooks::are_installed() {
         hooks::armed(py);
@@ -88,6 +90,13 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     }
     report::log(py, "info", &format!("{text}: {}", describe(py, collector.as_deref())));
     Ok(())
+}
+
+/// Writes what there is to say of the board, each line once.
+pub fn tell_of_board(py: Python<'_>) {
+    for notice in crate::monitor().map(|monitor| monitor.board().notices()).unwrap_or_default() {
+        report::log(py, "warning", &notice);
+    }
 }
 
 /// What an operator wants to read once: which version, where spans go, what is watched and what is not.

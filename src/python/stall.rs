@@ -10,6 +10,7 @@ use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
 use crate::python::UnexpectedCompileError;
+use crate::python::arming;
 use crate::python::engines;
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert;
@@ -119,6 +120,7 @@ pub fn finish(
         tell(py, monitor, &recorded, specialization);
     }
     report::collectors(py, Moment::Running);
+    arming::tell_of_board(py);
     (Some(recorded), raise)
 }
 
@@ -139,7 +141,7 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
             let whose = recorded.scope.whose();
             report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
-        Kind::Load | Kind::Launcher => {
+        Kind::Load | Kind::Launcher | Kind::Peer => {
             report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting));
         }
     }

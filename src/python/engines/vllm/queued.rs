@@ -1,4 +1,4 @@
-//! The span of a request that waited in the scheduler's queue, behind a step that compiled.
+//! The span of a request that waited and was in no step that compiled: in the scheduler's queue, or held by a peer engine.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub enum State {
     Running,
     /// It waited for one.
     Queued,
+    /// Its engine waited for a peer.
+    Held,
 }
 
 impl State {
@@ -29,6 +31,15 @@ impl State {
         match self {
             State::Running => "running",
             State::Queued => "queued",
+            State::Held => "held",
+        }
+    }
+
+    fn span(self) -> &'static str {
+        match self {
+            State::Running => key::VLLM_EXECUTE_MODEL,
+            State::Queued => key::VLLM_QUEUED,
+            State::Held => key::VLLM_HELD,
         }
     }
 }
@@ -48,8 +59,9 @@ impl Interval {
     }
 }
 
-/// What one request waited for in the queue.
+/// What one request waited for.
 pub struct Queued {
+    state: State,
     parent: SpanContext,
     attributes: Attributes,
     whole: Interval,
@@ -59,12 +71,12 @@ pub struct Queued {
 
 impl Queued {
     /// A request begins to wait.
-    pub fn new(id: &str, parent: SpanContext, started: UnixNanos) -> Self {
+    pub fn new(id: &str, parent: SpanContext, (state, started): (State, UnixNanos)) -> Self {
         let mut attributes = Attributes::new();
         attributes.text(key::REQUEST_ID, contexts::external(contexts::as_sent(id)));
-        attributes.text(key::REQUEST_STATE, State::Queued.word());
+        attributes.text(key::REQUEST_STATE, state.word());
         let whole = Interval { started, ended: started };
-        Queued { parent, attributes, whole, summary: Summary::default(), events: Vec::new() }
+        Queued { state, parent, attributes, whole, summary: Summary::default(), events: Vec::new() }
     }
 
     /// It waited for this as well.
@@ -98,7 +110,7 @@ impl Queued {
         monitor.send(Span {
             context,
             parent: Some(self.parent),
-            name: key::VLLM_QUEUED.into(),
+            name: self.state.span().into(),
             started: self.whole.started,
             ended: self.whole.ended,
             attributes,

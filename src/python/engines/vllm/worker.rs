@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pyo3::prelude::*;
 
 use super::stalls::Place;
-use super::{ENGINE, remember_endpoint, requests};
+use super::{ENGINE, group, remember_endpoint, requests};
 use crate::model::attribute::Attributes;
 use crate::python::engines::step;
 use crate::python::host::convert::get;
@@ -58,8 +58,9 @@ pub fn made(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let Some(worker) = get(wrapper.bind(py), "worker") else { return Ok(None) };
         let config = get(&worker, "vllm_config");
         let parallel = config.as_ref().and_then(|config| get(config, "parallel_config"));
-        remember_endpoint(config);
+        remember_endpoint(config.clone());
         remember_ranks(&worker, parallel.as_ref());
+        group::join(config.as_ref(), Some(RANK.load(Ordering::Relaxed)).filter(|rank| *rank != UNKNOWN));
         requests::workers_are_here();
         step::look();
         if let Some(point) = ENGINE.point("vllm.warm_up") {

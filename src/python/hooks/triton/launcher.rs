@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::describe;
+use crate::board::record::About;
 use crate::model::event::UnixNanos;
 use crate::monitor::{Pending, Recorded};
 use crate::process::lock::Mutex;
@@ -78,6 +79,9 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(mut making) = MAKING.take() else { return Ok(None) };
     if making.building.is_none() {
         making.building = stall::begin_after(py, Some(&making.compiled));
+        let kernel = &making.compiled.event.kernel.name;
+        let about = About { runtime: super::RUNTIME.name, kind: crate::model::event::Kind::Launcher, kernel };
+        making.building.iter().for_each(|building| building.shows(about));
     }
     MAKING.set(Some(making));
     Ok(None)

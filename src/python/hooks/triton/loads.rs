@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::{RUNTIME, describe};
+use crate::board::record::About;
 use crate::model::event::{Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -68,8 +69,11 @@ pub fn forget(py: Python<'_>) {
 }
 
 /// `hook(module, function, name, metadata_group, hash)`, before the load.
-fn begins(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+fn begins(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    let name = call.arg(2).or_else(|| call.keyword("name"));
+    let name = name.and_then(|name| name.extract::<String>().ok()).unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Load, kernel: &name });
     let free = if pending.is_armed() { free_memory(py) } else { None };
     LOADING.set(Some((pending, free)));
     Ok(None)
