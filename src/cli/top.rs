@@ -129,7 +129,7 @@ fn said_columns() -> Option<usize> {
 
 /// Nothing could be read that there is.
 fn is_unusable(listing: &Listing) -> bool {
-    listing.refused.iter().for_each(|refused| say(refused));
+    listing.refused.iter().for_each(say);
     listing.folders == 0 && !listing.refused.is_empty()
 }
 
