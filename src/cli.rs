@@ -7,6 +7,7 @@
 pub mod busy;
 pub mod doctor;
 pub mod manifest;
+mod processes;
 pub mod report;
 pub mod run;
 pub mod shell;

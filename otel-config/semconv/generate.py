@@ -1,8 +1,8 @@
 """Writes the registry of our names, in Weaver's format, from src/semconv.rs; `--check` says whether it is up to date.
 
 The first words of an item's comment there say what it is: `Bool:`, `Int:`, `Double, s:`, `String:`,
-`Prefix of doubles`, `Histogram, s:`, `Counter, {compile}:`, `Up-down counter, {compile}:`, `Span:`; or `OpenTelemetry:` for a name that OpenTelemetry
-defines, which is referred to.
+`Prefix of doubles`, `Histogram, s:`, `Counter, {compile}:`, `Up-down counter, {compile}:`, `Span:`; or `OpenTelemetry:`
+for a name that OpenTelemetry defines, which is referred to.
 Knows nothing outside Python's library.
 """
 
@@ -73,7 +73,8 @@ def names() -> list[Name]:
 def described(comment: str) -> tuple[str, str]:
     """What a name is, and what it means."""
     kind, colon, brief = comment.partition(":")
-    kinds = r"OpenTelemetry.*|Span|Bool|Int|Double, s|String|Prefix of doubles.*|Histogram, s|(Up-down c|C)ounter, (s|\{\w+\})"
+    measures = r"Histogram, s|(Up-down c|C)ounter, (s|\{\w+\})"
+    kinds = rf"OpenTelemetry.*|Span|Bool|Int|Double, s|String|Prefix of doubles.*|{measures}"
     kind = kind.removesuffix(" attribute").split(", on `")[0].removesuffix(", verbose")
     if not colon or not re.fullmatch(kinds, kind):
         return "", comment

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::folder::{self, CLAIMED, Found, LIVING};
 use super::life::{self, Identity, Life};
-use super::own::unix;
 use super::record::{Now, Record};
+use crate::clock::unix;
 use crate::model::attribute::Attributes;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind, UnixNanos};
 use crate::scope::{Request, Scope, ScopeOptions};
@@ -125,7 +125,7 @@ pub fn as_event(ended: &Ended, now: &Now, limit: usize) -> Option<(Scope, Compil
     attributes.int(span::ENDED_PROCESS, i64::from(record.process.pid));
     attributes.extend(&record.who.attributes());
     let requests = now.requests.iter().map(|waiting| {
-        let parent = waiting.traceparent.as_deref().and_then(|text| crate::parse_traceparent(text, None).ok());
+        let parent = waiting.traceparent.as_deref().and_then(|text| crate::propagation::parse(text, None).ok());
         let mut attributes = Attributes::new();
         if let Some(id) = &waiting.id {
             attributes.text(engine::REQUEST_ID, id.clone());

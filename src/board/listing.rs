@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use super::folder::{self, CLAIMED};
 use super::life::{self, Identity, Life};
-use super::own::unix;
 use super::page::Unreadable;
 use super::record::Record;
+use crate::clock::unix;
 use crate::config::BoardPlace;
 use crate::model::event::UnixNanos;
 

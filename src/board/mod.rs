@@ -14,7 +14,7 @@
 //! | `pulse` | says while something compiles that we still live |
 //! | `claim` | who sends what the dead could not; what is cleaned away |
 //! | `peers`, `waits` | what others of a group compiled, and how much of it somebody waited for |
-//! | `listing`, `show` | all files, for the command line |
+//! | `listing` | all files, for the command line |
 
 pub mod claim;
 pub mod folder;
@@ -25,8 +25,6 @@ pub mod page;
 pub mod peers;
 mod pulse;
 pub mod record;
-#[cfg(feature = "view")]
-pub mod show;
 pub mod waits;
 
-pub use own::{Board, Entry, unix};
+pub use own::{Board, Entry};

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::claim::{self, Ended};
 use super::folder::{self, LIVING};
@@ -17,10 +16,9 @@ use super::pulse::Pulse;
 use super::record::{About, NOW_SHOWN, Now, PAST_SHOWN, Past, Record, Who};
 use super::waits::LONG;
 use crate::config::BoardPlace;
-use crate::model::event::{CompileEvent, Kind, UnixNanos, nanos};
+use crate::model::event::{CompileEvent, Kind, UnixNanos};
 use crate::process;
 use crate::process::file_lock::Locked;
-use crate::process::installed;
 use crate::process::lock::Mutex;
 use crate::scope::Scope;
 
@@ -33,6 +31,8 @@ const NOTICES: usize = 64;
 #[derive(Debug)]
 pub struct Board {
     generation: u64,
+    /// Sends what others have left.
+    look: fn(),
     state: Mutex<State>,
     peers: Mutex<Option<Peers>>,
 }
@@ -70,11 +70,16 @@ pub struct Entry {
 
 impl Default for Board {
     fn default() -> Self {
-        Board { generation: process::generation(), state: Mutex::default(), peers: Mutex::default() }
+        Board::new(|| ())
     }
 }
 
 impl Board {
+    /// Not made yet. `look` is called now and then while something compiles: it sends what others have left.
+    pub fn new(look: fn()) -> Self {
+        Board { generation: process::generation(), look, state: Mutex::default(), peers: Mutex::default() }
+    }
+
     /// Makes the file, in the first of the folders that can be used. What cannot be done is a notice. Does nothing where it
     /// was done before.
     pub fn open(&self, place: &BoardPlace, service: &str) {
@@ -185,7 +190,7 @@ impl Board {
         state.write();
         if pulses {
             if state.pulse.is_none() {
-                state.pulse = Pulse::start(path, installed::send_ended);
+                state.pulse = Pulse::start(path, self.look);
             }
             state.pulse.iter().for_each(Pulse::begin);
         }
@@ -382,9 +387,4 @@ impl Own {
 /// As the system has it; servers give their processes titles.
 fn program() -> String {
     std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim().to_owned()
-}
-
-/// A time of the system, as the board has it.
-pub fn unix(time: SystemTime) -> UnixNanos {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since: Duration| nanos(since))
 }

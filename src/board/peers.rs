@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::folder;
 use super::life::{self, Identity, Life};
-use super::own::unix;
 use super::record::{Record, Who};
 use super::waits::Span;
+use crate::clock::unix;
 use crate::model::event::UnixNanos;
 use crate::process::folder_watch::FolderWatch;
 

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::say;
 use super::top::place;
+use super::{processes, say};
 use crate::board::life::{Identity, Life, parent};
 use crate::board::listing::{self, Listing, Row};
-use crate::board::show;
 use crate::view::text::clean;
 
 const EXAMPLES: &str = "\
@@ -59,7 +58,7 @@ pub fn run(arguments: &BusyArguments) -> u8 {
     let lines: String = busy
         .map(|(row, now)| {
             let program = clean(&row.record.program);
-            format!("{} {program}: {}\n", row.record.process.pid, show::operation_in_words(row, now))
+            format!("{} {program}: {}\n", row.record.process.pid, processes::operation_in_words(row, now))
         })
         .collect();
     // The status is the answer; that nobody reads the line changes nothing.

@@ -8,9 +8,9 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::view::When;
-use super::{print, say};
+use super::{print, processes, say};
 use crate::board::listing::{self, Listing};
-use crate::board::{show, unix};
+use crate::clock::unix;
 use crate::config::environment::Shell;
 use crate::config::{self, BoardPlace};
 use crate::process::output;
@@ -113,10 +113,10 @@ impl Look {
     /// As many lines as fit into a terminal of this height.
     fn text(&self, listing: &Listing, height: Option<usize>) -> String {
         let lines: Vec<String> = if self.json {
-            listing.rows.iter().map(|row| show::json(row).to_string()).collect()
+            listing.rows.iter().map(|row| processes::json(row).to_string()).collect()
         } else {
             let columns = output::terminal_size().map(|(columns, _)| columns).or_else(said_columns);
-            show::table(listing, unix(SystemTime::now()), columns.unwrap_or(WIDTH).max(20), self.palette)
+            processes::table(listing, unix(SystemTime::now()), columns.unwrap_or(WIDTH).max(20), self.palette)
         };
         let shown = height.map_or(lines.len(), |height| lines.len().min(height.saturating_sub(1)));
         lines[..shown].iter().map(|line| format!("{line}\n")).collect()

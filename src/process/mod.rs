@@ -4,7 +4,6 @@ pub(crate) mod concurrency;
 pub(crate) mod file;
 pub(crate) mod file_lock;
 pub(crate) mod folder_watch;
-pub(crate) mod installed;
 pub(crate) mod line_gate;
 pub(crate) mod lock;
 pub(crate) mod output;

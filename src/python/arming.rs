@@ -3,14 +3,14 @@
 
 use pyo3::prelude::*;
 
-use crate::config::environment::Misspelt;
-use crate::config::{Config, ConfigError, Endpoint, Settings, misspelt};
+use crate::config::{Config, ConfigError, Endpoint, Misspelt, Settings, misspelt};
 use crate::process::lock::Mutex;
-use crate::python::engines;
+use crate::python::environment;
 use crate::python::hooks;
 use crate::python::host::imports;
-use crate::python::host::lifetime;
 use crate::python::host::report;
+use crate::python::lifetime;
+use crate::python::ranks;
 use crate::python::replay::receipt;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
@@ -27,7 +27,7 @@ pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
     if !hooks::are_installed() {
         crate::prepare(config);
         hooks::install(py);
-        tell_of_board(py);
+        report::board(py);
     }
     Ok(true)
 }
@@ -81,7 +81,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     lifetime::watch_exit(py);
     let monitor = py.detach(|| crate::install_for(config, &hooks::names()));
     receipt::send(monitor);
-    tell_of_board(py);
+    report::board(py);
     report::forget();
     if hooks::are_installed() {
         hooks::armed(py);
@@ -92,17 +92,10 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Writes what there is to say of the board, each line once.
-pub fn tell_of_board(py: Python<'_>) {
-    for notice in crate::monitor().map(|monitor| monitor.board().notices()).unwrap_or_default() {
-        report::log(py, "warning", &notice);
-    }
-}
-
 /// What an operator wants to read once: which version, where spans go, what is watched and what is not.
 fn describe(py: Python<'_>, collector: Option<&str>) -> String {
     let mut parts = vec![format!("jitspan {}", env!("CARGO_PKG_VERSION"))];
-    parts.extend(engines::whose());
+    parts.extend(ranks::whose());
     parts.extend(collector.map(|collector| format!("spans go to {collector}")));
     parts.push(hooks::in_short(py));
     parts.join("; ")
@@ -131,5 +124,5 @@ fn tell(py: Python<'_>, config: &Config) {
 }
 
 fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
-    Config::resolve(settings, &crate::python::engines::variable)
+    Config::resolve(settings, &environment::variable)
 }

@@ -1,7 +1,7 @@
 """Engines that take their steps together: one compiles, and the requests of the others say so.
 
-The engines are processes with the places of vLLM that jitspan stands in, and nothing else of it; their collective is a line
-that one waits for and the other writes.
+The engines are processes with the places of vLLM that jitspan stands in, and nothing else of it; their collective is a
+line that one waits for and the other writes.
 """
 
 from __future__ import annotations

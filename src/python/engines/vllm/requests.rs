@@ -12,8 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::peers::{Told, Wait};
-use super::queued::{Interval, Queued, State};
+use super::queued::Queued;
 use super::stalls::{self, KEY, STALLS_KEPT, Sent, Stall};
+use super::stalls::{Interval, State};
 use super::{contexts, group, mailbox};
 use crate::board::peers::Peer;
 use crate::board::waits::Span;

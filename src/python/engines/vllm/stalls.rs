@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::queued::{Interval, State};
 use crate::board::peers::Peer;
 use crate::board::waits;
 use crate::model::attribute::{Attributes, Value};
@@ -40,6 +39,53 @@ pub struct Place {
 impl Place {
     /// No place of this engine: what a peer did is told beside what each stage did.
     const PEER: Self = Place { stage: -1, rank: -1 };
+}
+
+/// What a request did while something compiled.
+#[derive(Debug, Clone, Copy)]
+pub enum State {
+    /// It was in the step.
+    Running,
+    /// It waited for one.
+    Queued,
+    /// Its engine waited for a peer.
+    Held,
+}
+
+impl State {
+    /// The value on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Queued => "queued",
+            State::Held => "held",
+        }
+    }
+
+    /// Name of the span that tells of it.
+    pub fn span(self) -> &'static str {
+        match self {
+            State::Running => key::VLLM_EXECUTE_MODEL,
+            State::Queued => key::VLLM_QUEUED,
+            State::Held => key::VLLM_HELD,
+        }
+    }
+}
+
+/// A time that somebody waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    /// Begin.
+    pub started: UnixNanos,
+    /// End.
+    pub ended: UnixNanos,
+}
+
+impl Interval {
+    /// How long it is.
+    pub fn seconds(self) -> f64 {
+        self.ended.saturating_sub(self.started) as f64 / 1e9
+    }
 }
 
 /// One stall, as a worker tells of it.

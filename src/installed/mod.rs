@@ -287,7 +287,7 @@ fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -
         stats: Arc::default(),
         metrics: Arc::new(Metrics::new(System.now()).with_exporters(exporters(&config))),
         instance: crate::clock::uuid().into(),
-        board: Arc::default(),
+        board: Arc::new(Board::new(send_ended)),
     });
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));

@@ -3,9 +3,9 @@
 use opentelemetry::trace::SpanContext;
 use serde_json::{Value as Json, json};
 
-use super::life::Life;
-use super::listing::{Listing, Row};
-use super::record::Now;
+use crate::board::life::Life;
+use crate::board::listing::{Listing, Row};
+use crate::board::record::Now;
 use crate::model::event::UnixNanos;
 use crate::view::text::{Palette, Role, clean, duration, number_of, shorten, time_of_day, width};
 
@@ -69,7 +69,7 @@ fn operation(row: &Row, now: &Now) -> Json {
 }
 
 fn context(traceparent: &str) -> Option<SpanContext> {
-    crate::parse_traceparent(traceparent, None).ok()
+    crate::propagation::parse(traceparent, None).ok()
 }
 
 fn seconds(nanoseconds: UnixNanos) -> f64 {
