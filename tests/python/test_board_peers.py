@@ -71,7 +71,8 @@ jitspan._vllm_plugin()
 
 def config(engine, **said):
     parallel = dict(data_parallel_size=2, data_parallel_rank=engine, data_parallel_index=engine, is_moe_model=True,
-                    data_parallel_master_ip="127.0.0.1", data_parallel_master_port=29500, world_size=1)
+                    data_parallel_master_ip="127.0.0.1", data_parallel_master_port=29500, data_parallel_rpc_port=29550,
+                    _data_parallel_master_port_list=[29501], world_size=1)
     return SimpleNamespace(instance_id="abcde", parallel_config=SimpleNamespace(**parallel | said))
 
 def compile_for(seconds, kernel):
@@ -208,6 +209,18 @@ def test_requests_of_an_engine_that_a_peer_held_say_which_rank_compiled_what(eng
         assert (said["jit.runtime"], said["jit.kernel.name"]) == ("triton", "attention")
         assert said["jit.duration"] == pytest.approx(0.6, abs=0.1)
         assert said["jit.request.waited"] == pytest.approx(0.6, abs=0.1)
+
+
+def test_ranks_that_somebody_else_has_started_are_known_by_their_port_for_messages(engines, receiver) -> None:
+    """Each process counts the other port up."""
+    peer = engines.worker(1, said="{'_data_parallel_master_port_list': [], 'data_parallel_master_port': 29502}")
+    engine = engines.engine(STEP, "{'_data_parallel_master_port_list': []}")
+    assert engine.stdout.readline() == "step\n"
+    compile_in(peer, 0.3)
+    assert peer.stdout.readline() == "ended\n"
+
+    assert [len(stalls) for stalls in ended(engine, "\n")] == [1, 1, 0]
+    assert len(held(receiver)) == 2
 
 
 def test_two_peers_that_compile_at_the_same_time_are_one_wait(engines, receiver) -> None:

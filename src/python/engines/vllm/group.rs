@@ -32,7 +32,9 @@ pub fn join(vllm_config: Option<&Bound<'_, PyAny>>, rank: Option<i64>) {
     }
 }
 
-/// The same for all engines of a group. The front end of the first gives all of them the address and the port of its own.
+/// The same for all engines of a group: address and port of its master, which the first front end gives to all of them. Who
+/// starts the ranks himself gives a port that each process counts up as it makes process groups (0.33); then it is the port
+/// for messages, which is fixed.
 fn lockstep(parallel: &Bound<'_, PyAny>) -> Option<String> {
     let is_alone = get(parallel, "data_parallel_size")?.extract::<i64>().ok()? <= 1;
     // None: a release that does not say.
@@ -40,7 +42,10 @@ fn lockstep(parallel: &Bound<'_, PyAny>) -> Option<String> {
     if is_alone || is_dense {
         return None;
     }
-    let port = get(parallel, "data_parallel_master_port")?.extract::<i64>().ok()?;
+    let is_given = |name: &str| get(parallel, name).is_some_and(|given| given.is_truthy().unwrap_or(false));
+    let is_given = is_given("_data_parallel_master_port_list") || is_given("_coord_store_port");
+    let port = if is_given { "data_parallel_master_port" } else { "data_parallel_rpc_port" };
+    let port = get(parallel, port)?.extract::<i64>().ok()?;
     Some(format!("{}:{port}", get_text(parallel, "data_parallel_master_ip")?))
 }
 
