@@ -37,6 +37,25 @@ pub fn open(place: &BoardPlace) -> Result<Option<PathBuf>, String> {
     if refused.is_empty() { Ok(None) } else { Err(refused.join("; ")) }
 }
 
+/// Why no folder could be used, as far as that is seen without making one.
+pub fn refusal(place: &BoardPlace) -> Option<String> {
+    let ours = *place == BoardPlace::Usual;
+    let refused = candidates(place).into_iter().map(|folder| {
+        let is_there = std::fs::symlink_metadata(&folder).is_ok();
+        let above = folder.ancestors().skip(1).find(|path| path.as_os_str().is_empty() || path.exists());
+        let may_be_made = above.is_none_or(|path| path.as_os_str().is_empty() || path.is_dir());
+        let checked = match is_there {
+            true => check_to_write(&folder, ours),
+            false if may_be_made => Ok(()),
+            false => Err("what it should be made in is no folder".to_owned()),
+        };
+        checked.err().map(|reason| format!("{}: {reason}", folder.display()))
+    });
+    let refused: Vec<Option<String>> = refused.collect();
+    let reasons: Option<Vec<String>> = refused.into_iter().collect();
+    reasons.filter(|reasons| !reasons.is_empty()).map(|reasons| reasons.join("; "))
+}
+
 /// All folders to read. To root those of all users.
 pub fn readable(place: &BoardPlace) -> Vec<PathBuf> {
     let mut folders = candidates(place);
@@ -71,6 +90,10 @@ fn prepare(folder: &Path, ours: bool) -> Result<(), String> {
             return Err(format!("it cannot be made: {error}"));
         }
     }
+    check_to_write(folder, ours)
+}
+
+fn check_to_write(folder: &Path, ours: bool) -> Result<(), String> {
     let known = if ours { std::fs::symlink_metadata(folder) } else { std::fs::metadata(folder) };
     let known = known.map_err(|error| error.to_string())?;
     if !known.is_dir() {

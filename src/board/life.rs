@@ -49,9 +49,13 @@ impl Identity {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let namespace = std::fs::read_link("/proc/self/ns/pid");
         let pid = std::process::id();
+        let status = status(pid).ok().flatten();
+        // A /proc of another namespace knows us by another number: nobody can ask it for us.
+        let is_ours = std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == &*pid.to_string());
+        let namespace = namespace.ok().filter(|_| is_ours && status.is_some());
         Identity {
             pid,
-            started: status(pid).ok().flatten().map_or(0, |status| status.started),
+            started: status.map_or(0, |status| status.started),
             boot: text("/proc/sys/kernel/random/boot_id"),
             namespace: namespace.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default(),
             locked: false,

@@ -97,6 +97,10 @@ impl Board {
         }
         let mut state = self.state.lock();
         if state.file.is_some() {
+            if state.record.who.service != service {
+                service.clone_into(&mut state.record.who.service);
+                state.write();
+            }
             return Ok(());
         }
         let Some(folder) = folder::open(place)? else { return Ok(()) };

@@ -295,6 +295,18 @@ def test_a_folder_that_cannot_be_used_is_one_line_and_everything_else_works(scri
         assert files(scripts) == []
 
 
+def test_doctor_says_so_before_the_server_starts(scripts) -> None:
+    def warnings() -> list[str]:
+        shown = jitspan(scripts, "doctor", "--offline", "--json")
+        return [problem["text"] for problem in json.loads(shown.stdout)["problems"] if "board" in problem["text"]]
+
+    assert warnings() == []
+    assert not (scripts.folder / "board").exists()
+    no_folder(scripts.folder / "board")
+    (warning,) = warnings()
+    assert "it is no folder" in warning
+
+
 @pytest.mark.parametrize(
     ("mount", "said"),
     [

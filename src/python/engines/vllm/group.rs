@@ -49,10 +49,18 @@ fn lockstep(parallel: &Bound<'_, PyAny>) -> Option<String> {
     Some(format!("{}:{port}", get_text(parallel, "data_parallel_master_ip")?))
 }
 
+/// Says why this process will never be armed, unless it is: with one GPU all of vLLM may be in one process.
+pub fn is_not_armed(reason: &str) {
+    if let Some(monitor) = crate::monitor().filter(|monitor| !monitor.is_armed()) {
+        monitor.board().not_armed(reason);
+    }
+}
+
 /// `Scheduler.add_request(request)`: the scheduler has the configuration of its engine.
 pub fn join_as_scheduler(scheduler: Option<&Bound<'_, PyAny>>) {
     if !SCHEDULER_JOINED.swap(true, Ordering::Relaxed) {
         join(scheduler.and_then(|scheduler| get(scheduler, "vllm_config")).as_ref(), None);
+        is_not_armed("the engine core: its workers compile");
         // From here on it is news what peers compile.
         crate::monitor().into_iter().for_each(|monitor| drop(monitor.board().peers()));
     }
