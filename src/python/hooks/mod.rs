@@ -6,6 +6,7 @@ mod cutedsl;
 mod deep_gemm;
 mod flashinfer;
 mod known;
+mod process;
 mod sglang_jit;
 mod tilelang;
 mod torch_compile;
@@ -25,7 +26,7 @@ use crate::python::patch::Patches;
 use crate::python::patch::late;
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
-pub static RUNTIMES: [&Runtime; 8] = [
+pub static RUNTIMES: [&Runtime; 9] = [
     &triton::RUNTIME,
     &cutedsl::RUNTIME,
     &torch_compile::RUNTIME,
@@ -34,6 +35,7 @@ pub static RUNTIMES: [&Runtime; 8] = [
     &flashinfer::RUNTIME,
     &sglang_jit::RUNTIME,
     &tilelang::RUNTIME,
+    &process::RUNTIME,
 ];
 
 /// One runtime: what it is called, where it is found, and how it is watched.

@@ -79,8 +79,15 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     if making.building.is_none() {
         making.building = stall::begin_after(py, Some(&making.compiled));
     }
+    let building = making.building.clone();
     MAKING.set(Some(making));
-    Ok(None)
+    // The C compiler is a part of it.
+    let Some(building) = building else { return Ok(None) };
+    stall::enter(&building);
+    Ok(Some(Box::new(move |_py, _outcome| {
+        stall::leave(&building);
+        Ok(None)
+    })))
 }
 
 /// Keeps a compile for the launcher that may follow it.

@@ -31,6 +31,7 @@ mod specialization;
 
 use pyo3::prelude::*;
 
+pub use frame::is_compiling;
 pub use inductor::{expect_from_pool, remember};
 
 use crate::config::environment::TRITON_PRINT_AUTOTUNING;
