@@ -17,7 +17,8 @@ folder = pathlib.Path(os.environ["FOLDER"])
 (folder / "slow.c").write_text("\\n".join(f"int f{at}(int n) {{ return n * {at}; }}" for at in range(1500)))
 
 def gcc():
-    return subprocess.run(["gcc", "-c", "slow.c", "-o", f"{os.getpid()}-{threading.get_ident()}.o"], cwd=folder).returncode
+    target = f"{os.getpid()}-{threading.get_ident()}.o"
+    return subprocess.run(["gcc", "-c", "slow.c", "-o", target], cwd=folder).returncode
 
 def compiles():
     return jitspan.stats()["events.compile"]
@@ -29,9 +30,7 @@ def threads():
 
 
 def run(scripts, body: str, **env: str):
-    return scripts.run(
-        PRELUDE + body, env={"FOLDER": str(scripts.folder), "OTEL_TRACES_EXPORTER": "none"} | env
-    ).json()
+    return scripts.run(PRELUDE + body, env={"FOLDER": str(scripts.folder), "OTEL_TRACES_EXPORTER": "none"} | env).json()
 
 
 def test_before_arming_and_after_deactivate_nothing_is_watched_and_all_is_as_it_was(scripts) -> None:

@@ -53,7 +53,9 @@ def test_a_request_is_told_what_it_waited_for_and_no_more(tmp_path: Path) -> Non
 
 
 def test_error_mode_raises_after_the_end_and_never_in_the_place_of_the_hosts_own_error(tmp_path: Path) -> None:
-    truth = run(tmp_path, "error", "a_compiler", "by_system", "one_that_fails", "one_that_fails_and_raises", "questions")
+    truth = run(
+        tmp_path, "error", "a_compiler", "by_system", "one_that_fails", "one_that_fails_and_raises", "questions"
+    )
     for name in ("a_compiler", "by_system"):
         assert truth.outcomes[name].startswith("UnexpectedCompileError: Compiler process kernel JIT compilation"), name
         assert "Error" in truth.spans[name]["status"]

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use crate::python::hooks::triton;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get_text;
+use crate::python::host::imports;
 use crate::python::host::prepared::names;
 use crate::python::stall;
 
@@ -24,8 +25,7 @@ pub fn is_pool(words: &[String]) -> bool {
 /// Whether this thread runs Inductor, which compiles C++ in threads that know nothing of who waits.
 fn is_inductor(py: Python<'_>) -> Option<bool> {
     let names = names(py).ok()?;
-    let sys = py.import("sys").or_none()?;
-    let mut frame = sys.call_method0(&names._getframe).or_none()?;
+    let mut frame = imports::loaded(py, "sys")?.call_method0(&names._getframe).or_none()?;
     for _ in 0..FRAMES {
         let code = frame.getattr(&names.f_code).or_none()?;
         if get_text(&code, "co_filename").is_some_and(|file| file.contains("torch/_inductor/")) {

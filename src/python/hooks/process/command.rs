@@ -14,7 +14,7 @@ pub enum Command {
 }
 
 /// Compilers, assemblers and linkers. Versions and targets are taken off before: `x86_64-linux-gnu-gcc-12`.
-const COMPILERS: [&str; 33] = [
+const COMPILERS: [&str; 34] = [
     "amdclang",
     "amdclang++",
     "as",
@@ -47,6 +47,7 @@ const COMPILERS: [&str; 33] = [
     "ocloc",
     "opt",
     "ptxas",
+    "ptxas-blackwell",
     "rustc",
 ];
 
@@ -169,7 +170,7 @@ mod tests {
     fn a_compiler_with_something_to_compile() {
         assert_eq!(of("/usr/bin/gcc -O2 -c main.c -o main.o"), compiles("gcc", "main.c"));
         assert_eq!(of("x86_64-linux-gnu-g++-12 a.o b.cc -shared"), compiles("x86_64-linux-gnu-g++-12", "b.cc"));
-        assert_eq!(of("/triton/bin/ptxas-blackwell -lineinfo k.ptx -o k.cubin"), Command::Other);
+        assert_eq!(of("/triton/bin/ptxas-blackwell k.ptx -o k.cubin"), compiles("ptxas-blackwell", "k.ptx"));
         assert_eq!(of("/triton/bin/ptxas -lineinfo --gpu-name=sm_90 k.ptx -o k.cubin"), compiles("ptxas", "k.ptx"));
         assert_eq!(of("ld.lld -shared k.o -o k.hsaco"), compiles("ld.lld", "k.o"));
         assert_eq!(of("nvcc @arguments.rsp"), compiles("nvcc", "@arguments.rsp"));

@@ -123,10 +123,9 @@ fn starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// A word of a command line: a text, or a path.
 fn word(any: &Bound<'_, PyAny>) -> String {
-    match any.call_method0("__fspath__") {
-        Ok(path) => text(&path),
-        Err(_) => text(any),
-    }
+    let path = any.hasattr("__fspath__").or_none().filter(|has| *has);
+    let path = path.and_then(|_| any.call_method0("__fspath__").or_none());
+    text(path.as_ref().unwrap_or(any))
 }
 
 /// `posix_spawn(path, ...)` gives a number.

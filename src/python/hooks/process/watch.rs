@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const LOOK_RARELY: Duration = Duration::from_millis(20);
 /// And for what has been running for long.
 const LOOK_SELDOM: Duration = Duration::from_millis(100);
+/// A look takes some 30 microseconds for each process; in this many times that there is one.
+const SHARE: u32 = 20;
 
 /// How long somebody may take to ask for the end of a process, and still have waited for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,6 +35,8 @@ const COMPILERS: usize = 256;
 const DEPTH: usize = 16;
 
 static WATCHING: AtomicUsize = AtomicUsize::new(0);
+/// Of which process: a forked child has none of its parent's threads.
+static WATCHING_IN: AtomicU64 = AtomicU64::new(0);
 /// Changes when we leave: who watches, leaves too.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
@@ -111,6 +115,9 @@ impl Root {
 
     /// Watches it from a thread of ours.
     pub fn watch(self: &Arc<Self>) {
+        if WATCHING_IN.swap(self.generation, Ordering::Relaxed) != self.generation {
+            WATCHING.store(0, Ordering::Relaxed);
+        }
         if WATCHING.fetch_add(1, Ordering::Relaxed) >= WATCHED {
             WATCHING.fetch_sub(1, Ordering::Relaxed);
             return;
@@ -149,10 +156,11 @@ impl Root {
 
     fn follow(&self) {
         while self.is_open() && self.began.elapsed() < LONGEST {
+            let began = Instant::now();
             if !self.look() {
                 return self.ended();
             }
-            thread::sleep(self.interval());
+            thread::sleep(self.interval().max(began.elapsed() * SHARE));
         }
     }
 
