@@ -49,6 +49,10 @@ pub mod jitspan {
     #[pymodule_export]
     use super::surface::status::{RuntimeStatus, status};
 
+    /// Under the name that `pyo3::append_to_inittab!` looks for, so that a Rust program can embed us.
+    #[doc(hidden)]
+    pub use super::entry::initialize as __pyo3_init;
+
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
