@@ -5,12 +5,15 @@ mod build;
 mod cutedsl;
 mod deep_gemm;
 mod flashinfer;
+mod jax;
 mod known;
+mod numba;
 mod process;
 mod sglang_jit;
 mod tilelang;
 mod torch_compile;
 pub mod triton;
+mod warp;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +29,9 @@ use crate::python::patch::Patches;
 use crate::python::patch::late;
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
-pub static RUNTIMES: [&Runtime; 9] = [
+pub static RUNTIMES: [&Runtime; 13] = [
     &triton::RUNTIME,
+    &triton::TOKENSPEED,
     &cutedsl::RUNTIME,
     &torch_compile::RUNTIME,
     &deep_gemm::RUNTIME,
@@ -35,6 +39,10 @@ pub static RUNTIMES: [&Runtime; 9] = [
     &flashinfer::RUNTIME,
     &sglang_jit::RUNTIME,
     &tilelang::RUNTIME,
+    &jax::RUNTIME,
+    &numba::RUNTIME,
+    &warp::RUNTIME,
+    // Below all of them.
     &process::RUNTIME,
 ];
 
