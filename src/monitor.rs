@@ -128,6 +128,11 @@ impl Pending {
         }
     }
 
+    /// It does not go on, though its end is not recorded yet, and may never be.
+    pub fn hides(&self) {
+        drop(self.shown.take());
+    }
+
     /// When it began.
     pub fn started(&self) -> UnixNanos {
         self.started
@@ -136,6 +141,11 @@ impl Pending {
     /// How long it has been going on.
     pub fn elapsed(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.scope.waiting()
     }
 
     /// Whether it began after arming.
@@ -339,7 +349,7 @@ impl Monitor {
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
-        event.stalls = !from_disk || event.duration >= self.config.load_threshold;
+        event.stalls = !event.background && (!from_disk || event.duration >= self.config.load_threshold);
         let event = Arc::new(event);
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
@@ -351,7 +361,7 @@ impl Monitor {
         self.export(stalled.spans);
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
         self.sinks.metrics.add(&event, scope.identity().as_ref());
-        if pending.outermost {
+        if pending.outermost && !event.background {
             self.sinks.metrics.add_time(&event);
         }
         let first = match &live {
@@ -574,6 +584,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
+            _ if event.background => Severity::Info,
             Kind::Compile | Kind::Autotune | Kind::Launcher | Kind::TunerMiss | Kind::Peer => Severity::Warn,
             Kind::Load => Severity::Info,
         };
@@ -639,6 +650,13 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Launcher, _) => "launcher build",
         (Kind::Peer, _) => "stall of a peer",
     };
+    if event.background {
+        return format!(
+            "{} {did} in the background: {}. No request waited for it.",
+            event.runtime_title,
+            event.headline()
+        );
+    }
     let waited = match waiting {
         0 => String::new(),
         1 => ", 1 request waited".to_owned(),

@@ -31,7 +31,9 @@ pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let name = name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
     let about = About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &name };
     alone.iter().for_each(|alone| alone.shows(about));
+    alone.iter().for_each(stall::enter);
     Ok(Some(Box::new(move |py, outcome| {
+        alone.iter().for_each(stall::leave);
         let built = outcome.is_err() || age(&target) != before;
         if !built {
             return Ok(None);
