@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz test-fuzz test-model help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -78,9 +78,6 @@ test-model: | check-rust $(STAMPS)/venv ## Try every order in which the exporter
 		| $(BIN)/python -c 'import json, sys; print([json.loads(line).get("executable") for line in sys.stdin][-2])'); \
 	$$tests pipe::model:: installed::model::
 
-bench: ## Measure what exporting costs; figures are in benches/README.md.
-	cargo bench --locked --bench export
-
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) build dist target fuzz/target .pytest_cache .ruff_cache
 
@@ -124,7 +121,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
+include make/backends.mk make/bench.mk make/cutedsl.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:
