@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -54,9 +54,6 @@ test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
 stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
 	$(BIN)/python tools/stub.py
 
-wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
-	$(BIN)/maturin build --release --out dist
-
 FUZZ_SECONDS ?= 60
 
 fuzz: ## Look for nonsense that breaks a parser, FUZZ_SECONDS (60) for each; needs nightly Rust.
@@ -88,7 +85,7 @@ clean: ## Remove everything that was made here.
 $(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust
 	@echo "make: building jitspan; the first time takes some minutes"
 	@rm -rf dist/debug
-	$(BIN)/maturin build --out dist/debug
+	$(BIN)/maturin build --locked --out dist/debug
 	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
 	@touch $@
 
@@ -124,7 +121,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/dist.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:
