@@ -121,7 +121,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/dist.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/dist.mk make/docs.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

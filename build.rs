@@ -22,7 +22,7 @@ fn main() {
 #[cfg(feature = "python")]
 fn refuse_free_threaded() {
     use pyo3_build_config::BuildFlag;
-    if pyo3_build_config::get().build_flags.0.contains(&BuildFlag::Py_GIL_DISABLED) {
+    if pyo3_build_config::get().build_flags().0.contains(&BuildFlag::Py_GIL_DISABLED) {
         println!("cargo::error=jitspan does not work with a free-threaded Python yet: install it in one with the GIL");
     }
 }
