@@ -1,5 +1,6 @@
-"""Writes the registry of our names, in Weaver's format, and docs/attributes.md, from src/semconv.rs; `--check` says whether
-they are up to date.
+"""Writes the registry of our names, in Weaver's format, and docs/attributes.md, from src/semconv.rs.
+
+`--check` says whether they are up to date.
 
 The first words of an item's comment there say what it is: `Bool:`, `Int:`, `Double, s:`, `String:`,
 `Prefix of doubles`, `Histogram, s:`, `Counter, {compile}:`, `Span:`; or `OpenTelemetry:` for a name that OpenTelemetry
