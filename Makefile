@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub clean
+.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python lint-types stub check-stub clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -29,7 +29,7 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
-lint: lint-rust lint-python check-stub ## Check format and lints.
+lint: lint-rust lint-python lint-types check-stub ## Check format and lints.
 
 lint-rust: | check-rust
 	cargo fmt --check
@@ -39,6 +39,11 @@ lint-rust: | check-rust
 lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Over the stub that is committed, and the examples; tests/python/test_stub.py holds the stub against the built module.
+lint-types: $(STAMPS)/test
+	$(BIN)/mypy
+	$(BIN)/pyright
 
 check-stub: $(STAMPS)/build | check-rust
 	$(BIN)/python tools/stub.py --check
@@ -121,7 +126,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/dist.mk make/docs.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
+include make/backends.mk make/cutedsl.mk make/dist.mk make/docs.mk make/engines.mk make/examples.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

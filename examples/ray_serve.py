@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--stay", action="store_true", help="serve until it is stopped")
     arguments = parser.parse_args()
     serve.start(http_options={"host": "127.0.0.1", "port": arguments.port})
-    serve.run(Model.bind())
+    serve.run(Model.bind())  # type: ignore[attr-defined]
     if arguments.stay:
         signal.pause()
     for length in (128, 1000, 20_000):

@@ -71,9 +71,9 @@ def test_no_block_is_of_a_language_that_nobody_looks_at(language):
 
 def test_every_option_of_jitspans_that_a_page_names_exists():
     named = set()
-    for block in SHELL:
-        for line in block.text.replace("\\\n", " ").splitlines():
-            for command, arguments in re.findall(r"\bjitspan (\w+)([^|>&;#]*)", line):
+    for text in [*(block.text for block in SHELL), (ROOT / "examples" / "image" / "Dockerfile").read_text()]:
+        for line in text.replace("\\\n", " ").splitlines():
+            for command, arguments in re.findall(r"(?<![\w-])jitspan (\w+)([^|>&;#]*)", line):
                 ours = arguments.split(" -- ")[0]
                 named |= {(command, option) for option in ["", *re.findall(r"(?<!\S)--[a-z-]+", ours)]}
     helps = {command: help_of(command) for command, _ in named}
@@ -86,6 +86,12 @@ def help_of(command: str) -> set[str]:
     done = subprocess.run([str(BIN / "jitspan"), command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"--[a-z-]+", done.stdout))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples" / "kubernetes").glob("*.yaml")), ids=lambda file: file.name)
+def test_a_manifest_of_kubernetes_is_what_its_schema_says(file):
+    done = subprocess.run([str(BIN / "kubernetes-validate"), "--strict", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_target_of_make_that_a_page_names_exists():
