@@ -1,12 +1,15 @@
 //! `OTEL_{TRACES,LOGS}_EXPORTER=console`: one JSON object a line on standard output.
 //!
 //! Not through std's `stdout`: its lock is one for the process, and a reader that is slow would have the thread that
-//! compiles wait in it, and a child that is forked meanwhile for ever. Lines wait in a `Pipe`, as records for a
-//! collector do, and its thread alone waits for the reader.
+//! compiles wait in it, and a child that is forked meanwhile for ever. Lines wait in a [`Pipe`], as records for a
+//! collector do, and its thread alone waits for the reader. The recording thread waits for its lines only as long as a
+//! reader who reads needs: what the program prints next then comes after them, and not in the middle of its own line,
+//! which an unbuffered Python (`PYTHONUNBUFFERED`) writes in two pieces.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -20,8 +23,15 @@ use crate::model::span::Span;
 use crate::process::output;
 use crate::stats::{Ledger, Stats};
 
+/// How long the recording thread waits for its lines to be written.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// Writes spans, or log-based events.
-pub struct ConsoleSink(Pipe<Lines>);
+pub struct ConsoleSink {
+    lines: Pipe<Lines>,
+    /// The reader took longer than [`PATIENCE`]: nobody waits for it until it has read all.
+    behind: AtomicBool,
+}
 
 /// Standard output at the end of a pipe.
 struct Lines;
@@ -60,12 +70,18 @@ impl ConsoleSink {
     /// Whoever reads lines wants each as it comes, so none waits for others. One that breaks off is lost alone.
     fn of(batch: &Batch, stats: Arc<Stats>, ledger: &'static Ledger) -> Self {
         let batch = Batch { delay: Duration::ZERO, size: 1, ..batch.clone() };
-        ConsoleSink(Pipe::new(Lines, Plan { batch, stats, ledger }))
+        ConsoleSink { lines: Pipe::new(Lines, Plan { batch, stats, ledger }), behind: AtomicBool::new(false) }
     }
 
     fn offer(&self, records: &[impl Serialize]) {
+        if self.lines.queued() == 0 {
+            self.behind.store(false, Ordering::Relaxed);
+        }
         for record in records {
-            self.0.offer(|| line(record).unwrap_or_default());
+            self.lines.offer(|| line(record).unwrap_or_default());
+        }
+        if !self.behind.load(Ordering::Relaxed) && !self.lines.flush().wait(Instant::now() + PATIENCE) {
+            self.behind.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -90,18 +106,18 @@ impl Sink for ConsoleSink {
     }
 
     fn flush(&self) -> Flushing {
-        self.0.flush()
+        self.lines.flush()
     }
 
     fn shutdown(&self) -> Flushing {
-        self.0.shutdown()
+        self.lines.shutdown()
     }
 
     fn abandon(&self) {
-        self.0.abandon();
+        self.lines.abandon();
     }
 
     fn queued(&self) -> usize {
-        self.0.queued()
+        self.lines.queued()
     }
 }

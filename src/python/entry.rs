@@ -24,7 +24,7 @@ type Steps = [ffi::PyModuleDef_Slot; STEPS + 2];
 /// # Safety
 /// CPython calls it, with the interpreter held.
 #[unsafe(export_name = "PyInit_jitspan")]
-unsafe extern "C" fn initialize() -> *mut ffi::PyObject {
+pub unsafe extern "C" fn initialize() -> *mut ffi::PyObject {
     static ONCE: Once = Once::new();
     let definition = _PYO3_DEF.init_multi_phase();
     if !definition.is_null() {

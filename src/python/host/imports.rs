@@ -12,7 +12,7 @@ use crate::python::host::boundary::OrNone;
 use crate::python::host::prepared::{Prepared, names};
 
 /// What some event needs.
-const MODULES: [&str; 7] = ["atexit", "functools", "inspect", "logging", "threading", "traceback", "types"];
+const MODULES: [&str; 6] = ["atexit", "functools", "logging", "threading", "traceback", "types"];
 
 /// Imports what events will need.
 pub fn prepare(py: Python<'_>) {

@@ -18,7 +18,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::RUNTIME;
 use super::encode::{Unsupported, encode};
-use super::{describe, recipe};
+use super::{describe, kernel_name, recipe};
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
@@ -349,7 +349,7 @@ fn add_recipe(
         return;
     }
     guard(py, "triton.recipe", || {
-        let mut recipe = Recipe::new(What::Tuning, "triton", recipe::kernel(&describe::innermost_function(tuner)));
+        let mut recipe = Recipe::new(What::Tuning, "triton", kernel_name::kernel(&describe::innermost_function(tuner)));
         recipe.runtime_version = describe::whole_version().unwrap_or_default();
         recipe.target = recipe::current_target(py).unwrap_or_default();
         recipe.rank = recipe::rank(py).map(|(rank, _)| rank);
