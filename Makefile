@@ -27,6 +27,8 @@ test: lint test-rust test-python ## Run all lints and tests that this machine ca
 		&& echo "  - launches on the GPU: the tests use the fake one always; \`make demo\` uses the real one" \
 		|| echo "  - launches on a GPU: none here, or torch is missing; all compiles were real, the launches were not"
 	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
+	@echo "  - what has a target of its own: test-cutedsl test-runtimes test-engines test-live-spans test-collector test-backends"
+	@echo "    test-hostile test-model test-fuzz test-sanitizers test-ray dist; \`make help\` says what each is"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
 lint: lint-rust lint-python lint-types check-stub ## Check format and lints.
@@ -48,13 +50,15 @@ lint-types: $(STAMPS)/test
 check-stub: $(STAMPS)/build | check-rust
 	$(BIN)/python tools/stub.py --check
 
-# Without features first: the core must build and pass without PyO3.
+# Once, with all that needs no PyO3. Nothing behaves otherwise without a feature; that it builds so is the linter's.
 test-rust: | check-rust
-	cargo test --locked --no-fail-fast
 	cargo test --locked --no-fail-fast --features sdk,view
 
+# Most wait for a process of their own, so there is room for more at a time than cores.
+TEST_PROCESSES ?= 3
+
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
 	$(BIN)/python tools/stub.py

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import DIST, ROOT, Python, wheel
+from packaging.tags import cpython_tags
+from packaging.utils import parse_wheel_filename
 from support.records import trace_id, traceparent
 
 HERE = Path(__file__).parent
@@ -43,6 +45,13 @@ def test_the_wheel_carries_its_licence_its_types_and_a_list_of_what_it_is_made_o
     assert {name for name, _ in linked} > {"hyper", "pyo3", "rustls"}
     assert {crate for crate in linked if crate[0] != "jitspan"} - listed == set()
     assert [component["name"] for component in components if not component.get("licenses")] == []
+
+
+def test_a_free_threaded_python_takes_no_wheel():
+    _, _, _, tags = parse_wheel_filename(wheel("x86_64").name)
+    platforms = ["manylinux2014_x86_64"]
+    assert tags & set(cpython_tags((3, 14), ["cp314"], platforms))
+    assert not tags & set(cpython_tags((3, 14), ["cp314t"], platforms))
 
 
 def test_it_imports_exports_forks_and_fails_a_request(installed: Python, receiver):
