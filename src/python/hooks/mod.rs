@@ -95,5 +95,8 @@ pub fn names() -> Vec<&'static str> {
 
 /// What is watched and what is not, on one line.
 pub fn in_short(py: Python<'_>) -> String {
-    RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect::<Vec<_>>().join(", ")
+    let mut all: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect();
+    // DeepGEMM comes as a package of its own and inside vLLM: two rows, and one sentence while neither is imported.
+    all.dedup();
+    all.join(", ")
 }

@@ -71,7 +71,10 @@ pub fn install(py: Python<'_>, patches: &'static Patches, knobs: Option<&Bound<'
         patches.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
         patches.wrap(&tuner, "_bench", "triton._bench", benches)?;
     }
-    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning")) {
+    // 3.6 has the knobs of autotuning without a listener; without it a tuning is told by the places above.
+    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning"))
+        && get(&autotuning, "listener").is_some()
+    {
         patches.chain(&autotuning, "listener", LISTENER, hears)?;
     }
     Ok(())
