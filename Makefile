@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python lint-types stub check-stub clean
+.PHONY: fuzz test-fuzz test-model bench help demo test test-both test-rust test-python lint lint-rust lint-python lint-types stub check-stub clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -20,7 +20,7 @@ help: ## Show this list.
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
 
-test: lint test-rust test-python ## Run all lints and tests that this machine can run.
+test: lint test-both ## Run all lints and tests that this machine can run.
 	@echo
 	@echo "make test: all passed. Not covered by it:"
 	@$(BIN)/python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null \
@@ -49,6 +49,14 @@ lint-types: $(STAMPS)/test
 
 check-stub: $(STAMPS)/build | check-rust
 	$(BIN)/python tools/stub.py --check
+
+# At the same time: the Rust tests wait for clocks and sockets, most of theirs is idle. What they say comes at the end.
+test-both: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan | check-rust
+	cargo test --locked --features sdk,view --no-run
+	@log=$$(mktemp); $(MAKE) --no-print-directory test-rust > $$log 2>&1 & rust=$$!; \
+		$(MAKE) --no-print-directory test-python; python=$$?; \
+		wait $$rust; rust=$$?; cat $$log; rm -f $$log; \
+		[ $$rust -eq 0 ] && [ $$python -eq 0 ]
 
 # Once, with all that needs no PyO3. Nothing behaves otherwise without a feature; that it builds so is the linter's.
 test-rust: | check-rust
