@@ -97,6 +97,11 @@ impl Pending {
         self.clock.elapsed()
     }
 
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.scope.waiting()
+    }
+
     /// Whether it began after arming.
     pub fn is_armed(&self) -> bool {
         self.armed
@@ -272,7 +277,7 @@ impl Monitor {
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
-        event.stalls = !from_disk || event.duration >= self.config.load_threshold;
+        event.stalls = !event.background && (!from_disk || event.duration >= self.config.load_threshold);
         let event = Arc::new(event);
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
@@ -284,7 +289,7 @@ impl Monitor {
         self.export(stalled.spans);
         self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
         self.sinks.metrics.add(&event, scope.identity().as_ref());
-        if pending.outermost {
+        if pending.outermost && !event.background {
             self.sinks.metrics.add_time(&event);
         }
         let first = match &live {
@@ -469,6 +474,7 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
+            _ if event.background => Severity::Info,
             Kind::Compile | Kind::Autotune | Kind::Launcher | Kind::TunerMiss => Severity::Warn,
             Kind::Load => Severity::Info,
         };
@@ -533,6 +539,13 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::TunerMiss, _) => "run without a tuning",
         (Kind::Launcher, _) => "launcher build",
     };
+    if event.background {
+        return format!(
+            "{} {did} in the background: {}. No request waited for it.",
+            event.runtime_title,
+            event.headline()
+        );
+    }
     let waited = match waiting {
         0 => String::new(),
         1 => ", 1 request waited".to_owned(),

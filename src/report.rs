@@ -45,6 +45,7 @@ pub fn stall(
     }
     event.manual_warmup
         || tell(|| match event.severity() {
+            _ if event.background => line!(debug),
             Kind::Compile | Kind::Autotune | Kind::TunerMiss => line!(warn),
             Kind::Load | Kind::Launcher => line!(debug),
         })

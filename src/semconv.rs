@@ -118,6 +118,10 @@ pub mod attribute {
     pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
     /// Bool: kernels compile as requests come, by the server's own choice (vLLM's `--enforce-eager`), so no accident.
     pub const EXPECTED: &str = "jit.expected";
+    /// Bool: no request waited for it, so far as can be seen.
+    pub const BACKGROUND: &str = "jit.background";
+    /// OpenTelemetry, int: how the process ended that compiled; negative: the signal that ended it.
+    pub const EXIT_CODE: &str = "process.exit.code";
     /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
     pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
     /// Int: bytes of the device's memory that were free when a kernel was loaded onto it.

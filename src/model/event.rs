@@ -219,7 +219,11 @@ pub struct CompileEvent {
     pub free_memory: Option<u64>,
     /// Kernels compile as requests come, by the server's own choice: neither warned of nor raised.
     pub expected: bool,
-    /// Whether it is long enough to be called a stall. Only a load from a cache on disk may not be.
+    /// Nobody's request waited for it, so far as we can see: neither warned of nor raised.
+    pub background: bool,
+    /// How the process ended that did it, if one of its own did: as Python tells it, of a signal the negative number.
+    pub exit_code: Option<i32>,
+    /// Whether it is long enough to be called a stall. A load from a cache on disk may not be.
     pub stalls: bool,
     /// What failed, if it did.
     pub failure: Option<Failure>,
@@ -271,6 +275,8 @@ impl CompileEvent {
             first_in_process: false,
             free_memory: None,
             expected: false,
+            background: false,
+            exit_code: None,
             stalls: true,
             failure: None,
             thread: None,
@@ -347,6 +353,12 @@ impl CompileEvent {
         }
         if self.expected {
             show_at(key::EXPECTED, Seen::Bool(true));
+        }
+        if self.background {
+            show_at(key::BACKGROUND, Seen::Bool(true));
+        }
+        if let Some(code) = self.exit_code {
+            show_at(key::EXIT_CODE, Seen::Int(i64::from(code)));
         }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);

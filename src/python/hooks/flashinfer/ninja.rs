@@ -26,7 +26,9 @@ pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let before = age(&target);
     // Several modules at once (`build_jit_specs`): nobody has asked for one of them.
     let alone = if build::is_asked(&RUNTIME) { None } else { stall::begin_holding(py) };
+    alone.iter().for_each(stall::enter);
     Ok(Some(Box::new(move |py, outcome| {
+        alone.iter().for_each(stall::leave);
         let built = outcome.is_err() || age(&target) != before;
         if !built {
             return Ok(None);
