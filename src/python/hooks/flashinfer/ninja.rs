@@ -30,8 +30,10 @@ pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let name = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
     let about = About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &name };
-    alone.iter().for_each(|alone| alone.shows(about));
-    alone.iter().for_each(stall::enter);
+    if let Some(alone) = &alone {
+        stall::enter(alone);
+        alone.shows(about);
+    }
     Ok(Some(Box::new(move |py, outcome| {
         alone.iter().for_each(stall::leave);
         let built = outcome.is_err() || age(&target) != before;

@@ -20,6 +20,7 @@
 
 mod claim;
 mod command;
+mod compiler;
 mod proc;
 mod tell;
 mod watch;
@@ -40,7 +41,8 @@ use crate::python::host::{here, imports};
 use crate::python::patch::{After, Call, Patches};
 use crate::python::scope;
 use command::Command;
-use watch::{Root, Starter, Target};
+use compiler::Starter;
+use watch::{Root, Target};
 
 /// The row of the table.
 pub static RUNTIME: Runtime = Runtime {

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::command::{self, Command};
+use super::compiler::{Compiler, Starter, compiler};
 use super::{proc, tell};
 use crate::process;
 use crate::process::lock::Mutex;
@@ -48,16 +49,6 @@ pub enum Target {
     ChildrenOf { thread: i64, before: Vec<i32> },
 }
 
-/// Who started it.
-pub struct Starter {
-    /// The thread.
-    pub thread: ThreadId,
-    /// The same for the event: id of the operating system, and name.
-    pub shown: Option<(i64, String)>,
-    /// When the scope was entered that it ran in.
-    pub scope: Option<Instant>,
-}
-
 /// A process that was started here.
 pub struct Root {
     target: Target,
@@ -73,24 +64,6 @@ pub struct Root {
 struct Seen {
     compilers: Vec<Compiler>,
     exit: Option<i32>,
-}
-
-/// A compiler that runs, or ran.
-#[derive(Clone)]
-pub struct Compiler {
-    pid: i32,
-    born: u64,
-    /// The command's name.
-    pub name: String,
-    /// What it was given.
-    pub source: Option<String>,
-    pub began: Instant,
-    /// None: it still runs.
-    pub ended: Option<Instant>,
-    /// Whether it is the process that was started, whose exit code is known.
-    pub is_root: bool,
-    /// Whether it compiles anything: `ninja` may have nothing to do.
-    compiles: bool,
 }
 
 impl Root {
@@ -261,15 +234,6 @@ impl Seen {
             }
         }
     }
-}
-
-fn compiler(command: Command, pid: i32, born: u64, began: Instant, is_root: bool) -> Option<Compiler> {
-    let (name, source, compiles) = match command {
-        Command::Compiles { name, source } => (name, source, true),
-        Command::Builds { name } => (name, None, false),
-        Command::Asked | Command::Other => return None,
-    };
-    Some(Compiler { pid, born, name, source, began, ended: None, is_root, compiles })
 }
 
 /// Nobody watches any more.

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::package::{self, Package};
 use crate::board::record::About;
-use crate::model::event::UnixNanos;
+use crate::model::event::{CompileEvent, Kind, UnixNanos};
 use crate::monitor::{Pending, Recorded};
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
@@ -77,9 +77,8 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(mut making) = MAKING.take() else { return Ok(None) };
     if making.building.is_none() {
         making.building = stall::begin_after(py, Some(&making.compiled));
-        let kernel = &making.compiled.event.kernel.name;
-        let about =
-            About { runtime: &making.compiled.event.runtime, kind: crate::model::event::Kind::Launcher, kernel };
+        let CompileEvent { runtime, kernel, .. } = &*making.compiled.event;
+        let about = About { runtime, kind: Kind::Launcher, kernel: &kernel.name };
         making.building.iter().for_each(|building| building.shows(about));
     }
     let building = making.building.clone();
