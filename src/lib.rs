@@ -54,6 +54,7 @@ pub mod config;
 pub mod export;
 #[cfg(feature = "view")]
 pub mod findings;
+mod installed;
 pub mod live;
 pub mod manifest;
 pub mod metrics;
@@ -71,9 +72,9 @@ pub mod stats;
 pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
+#[cfg(feature = "sdk")]
+pub use installed::through::{export_through, install_through};
+pub use installed::{flush, install, install_for, monitor, notices, prepare, record, set_resource};
 pub use model::event::{Autotune, CacheResult, Cause, CompileEvent, Detail, Failure, Kernel, Kind, Stage};
 pub use monitor::{Monitor, UnexpectedCompile};
-#[cfg(feature = "sdk")]
-pub use process::installed::through::{export_through, install_through};
-pub use process::installed::{flush, install, install_for, monitor, notices, prepare, record, set_resource};
 pub use propagation::parse as parse_traceparent;

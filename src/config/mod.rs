@@ -1,6 +1,8 @@
 //! What the user said (environment, arguments) becomes what we run with. The only place that can fail.
 
+mod endpoint;
 pub mod environment;
+mod misspelt;
 mod otlp;
 mod propagators;
 mod read;
@@ -13,9 +15,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use environment::{misspelt, variable};
 #[cfg(feature = "view")]
-pub use otlp::endpoint_at;
+pub use endpoint::endpoint_at;
+pub use environment::variable;
+pub use misspelt::{Misspelt, misspelt};
 pub use otlp::{Compression, Endpoint, Protocol, Signal, TlsFiles};
 pub use propagators::Propagators;
 pub use read::{ConfigError, Variables};

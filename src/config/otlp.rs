@@ -8,9 +8,8 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 
-use super::read::{ConfigError, Said, Variables};
+use super::read::{ConfigError, Said};
 use super::redact;
-use super::settings::ENDPOINT_SETTINGS;
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,36 +125,6 @@ impl Endpoint {
     pub fn is_secure(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
-
-    /// What the variables say for one signal.
-    ///
-    /// Where no protocol is set, port 4317 means gRPC: an address copied from a server's gRPC set-up then works as
-    /// it stands. Otherwise the default is the specification's, `http/protobuf`.
-    ///
-    /// # Errors
-    /// The first variable that cannot be used: an address, headers, a file. Of the others the default is used.
-    pub fn resolve(signal: Signal, variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let mut draft = Draft::default();
-        for setting in ENDPOINT_SETTINGS {
-            setting.read(signal, variables, &mut draft)?;
-        }
-        draft.finish(signal)
-    }
-}
-
-/// Another address that is asked over HTTP, with the certificates that the exporter's variables name.
-///
-/// # Errors
-/// It is no address, or a file is not there.
-#[cfg(feature = "view")]
-pub fn endpoint_at(address: &str) -> Result<Endpoint, ConfigError> {
-    let lookup = |variable: &str| match variable {
-        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(address.to_owned()),
-        "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("http/protobuf".to_owned()),
-        "OTEL_EXPORTER_OTLP_CERTIFICATE" => super::variable(variable),
-        _ => None,
-    };
-    Endpoint::resolve(Signal::Traces, &Variables::new(&lookup))
 }
 
 /// An endpoint whose variables are being read.
@@ -193,7 +162,7 @@ impl Draft {
         }
     }
 
-    fn finish(self, signal: Signal) -> Result<Endpoint, ConfigError> {
+    pub fn finish(self, signal: Signal) -> Result<Endpoint, ConfigError> {
         let uri = self.uri(signal)?;
         let Draft { protocol, headers, timeout, compression, tls, .. } = self;
         if tls.client_key.is_some() != tls.client_certificate.is_some() {

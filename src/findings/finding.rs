@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use super::advice;
 use crate::manifest::line::Line;
 use crate::model::event::CacheResult;
 use crate::model::recipe::{Recipe, What};
@@ -90,7 +89,6 @@ impl Finding {
             finding.add(line, known);
         }
         finding.vary(&told);
-        finding.advice = advice::sentence(&finding);
         (finding.times > 0).then_some(finding)
     }
 

@@ -60,6 +60,9 @@ impl Report {
         }
         let mut kernels: Vec<Finding> =
             by_kernel.into_values().filter_map(|lines| Finding::new(&lines, known.as_ref())).collect();
+        for finding in &mut kernels {
+            finding.advice = advice::sentence(finding);
+        }
         kernels.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
         Report {
             // Not `sum`, which is -0.0 of nothing.

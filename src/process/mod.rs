@@ -2,7 +2,6 @@
 
 pub(crate) mod concurrency;
 pub(crate) mod file;
-pub(crate) mod installed;
 pub(crate) mod line_gate;
 pub(crate) mod lock;
 pub(crate) mod output;

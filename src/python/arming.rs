@@ -3,14 +3,14 @@
 
 use pyo3::prelude::*;
 
-use crate::config::environment::Misspelt;
-use crate::config::{Config, ConfigError, Endpoint, Settings, misspelt};
+use crate::config::{Config, ConfigError, Endpoint, Misspelt, Settings, misspelt};
 use crate::process::lock::Mutex;
-use crate::python::engines;
+use crate::python::environment;
 use crate::python::hooks;
 use crate::python::host::imports;
-use crate::python::host::lifetime;
 use crate::python::host::report;
+use crate::python::lifetime;
+use crate::python::ranks;
 use crate::python::replay::receipt;
 
 /// Puts the hooks in place and counts what compiles as warm-up. False: we are switched off (`JITSPAN=0`,
@@ -93,7 +93,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
 /// What an operator wants to read once: which version, where spans go, what is watched and what is not.
 fn describe(py: Python<'_>, collector: Option<&str>) -> String {
     let mut parts = vec![format!("jitspan {}", env!("CARGO_PKG_VERSION"))];
-    parts.extend(engines::whose());
+    parts.extend(ranks::whose());
     parts.extend(collector.map(|collector| format!("spans go to {collector}")));
     parts.push(hooks::in_short(py));
     parts.join("; ")
@@ -122,5 +122,5 @@ fn tell(py: Python<'_>, config: &Config) {
 }
 
 fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
-    Config::resolve(settings, &crate::python::engines::variable)
+    Config::resolve(settings, &environment::variable)
 }

@@ -4,22 +4,21 @@ mod arming;
 mod engines;
 #[expect(unsafe_code, reason = "a function that CPython calls, and that edits a structure of CPython's")]
 mod entry;
+mod environment;
 pub mod hooks;
 mod host;
+mod lifetime;
 mod live;
 mod patch;
+mod ranks;
 mod replay;
+mod scope;
 mod stall;
+mod step;
 mod surface;
+mod unexpected;
 
 use pyo3::prelude::*;
-
-pyo3::create_exception!(
-    jitspan,
-    UnexpectedCompileError,
-    pyo3::exceptions::PyRuntimeError,
-    "A kernel was compiled or autotuned in error mode, after warm-up. The request's span has been marked as failed."
-);
 
 /// Shows which request paid for a kernel compile.
 ///
@@ -31,13 +30,13 @@ pyo3::create_exception!(
 #[pymodule(submodule, gil_used = true)]
 pub mod jitspan {
     #[pymodule_export]
-    use super::UnexpectedCompileError;
-    #[pymodule_export]
     use super::engines::vllm::_vllm_kept;
     #[pymodule_export]
     use super::engines::{_engine_points, _sglang_plugin, _vllm_plugin};
     #[pymodule_export]
     use super::replay::preload;
+    #[pymodule_export]
+    use super::scope::{BoundFunction, Scope, batch, bind, request};
     #[pymodule_export]
     use super::surface::api::{activate, deactivate, flush, is_active, main, stats};
     #[pymodule_export]
@@ -45,9 +44,9 @@ pub mod jitspan {
     #[pymodule_export]
     use super::surface::middleware::Middleware;
     #[pymodule_export]
-    use super::surface::scope::{BoundFunction, Scope, batch, bind, request};
-    #[pymodule_export]
     use super::surface::status::{RuntimeStatus, status};
+    #[pymodule_export]
+    use super::unexpected::UnexpectedCompileError;
 
     /// Under the name that `pyo3::append_to_inittab!` looks for, so that a Rust program can embed us.
     #[doc(hidden)]

@@ -10,15 +10,16 @@ use crate::export::reach::Moment;
 use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::monitor::{Monitor, Pending, Recorded, UnexpectedCompile};
-use crate::python::UnexpectedCompileError;
-use crate::python::engines;
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert;
 use crate::python::host::guard::{fault, guard};
-use crate::python::host::lifetime;
 use crate::python::host::report;
+use crate::python::lifetime;
 use crate::python::live::otel_span;
-use crate::python::surface::scope;
+use crate::python::ranks;
+use crate::python::scope;
+use crate::python::step;
+use crate::python::unexpected::UnexpectedCompileError;
 
 /// Stalls that are going on in all threads and that others may nest in.
 static NESTED: AtomicUsize = AtomicUsize::new(0);
@@ -78,7 +79,7 @@ fn place(py: Python<'_>) -> Place {
             return Place::Scope(scope);
         }
     }
-    if let Some(step) = engines::step::current(py) {
+    if let Some(step) = step::current(py) {
         return Place::Scope(step);
     }
     let python = guard(py, "live_span", || otel_span::place(py)).unwrap_or(Place::Nobody);
@@ -139,7 +140,7 @@ fn raise(py: Python<'_>, monitor: &'static Monitor, recorded: &Recorded, error: 
     boundary::leave_wait(py, move || {
         monitor.flush_beside(theirs, timeout);
     });
-    engines::wait_for_other_ranks(py);
+    ranks::wait_for_others(py);
     UnexpectedCompileError::new_err(error.message.clone())
 }
 

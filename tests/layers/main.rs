@@ -1,5 +1,9 @@
 //! The rules of the layers (ARCHITECTURE.md), held against the source.
 
+mod circles;
+mod modules;
+mod rooms;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +24,46 @@ fn code_of(path: &Path) -> String {
     let source = fs::read_to_string(path).unwrap();
     let code = source.split("#[cfg(test)]").next().unwrap();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn read() -> modules::Modules {
+    modules::Modules::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let uses = read().uses();
+    if std::env::var_os("LAYERS_SHOW").is_some() {
+        for u in &uses {
+            println!("{} {} {} {} {}", if u.of_parent { "PARENT" } else { "EDGE" }, u.by, u.of, u.line, u.path);
+        }
+    }
+    let lines = |circle: &Vec<modules::Use>| circle.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+    let found: Vec<String> = circles::circles(&uses).iter().map(lines).collect();
+    assert!(found.is_empty(), "circles:\n{}", found.join("\n\n"));
+}
+
+#[test]
+fn a_room_uses_lower_ones_only() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = read();
+    assert_eq!(rooms::missing(&source), Vec::<&str>::new(), "named in tests/layers/rooms.rs, and not there");
+    assert_eq!(rooms::homeless(&read.files()), Vec::<&str>::new(), "in no room of tests/layers/rooms.rs");
+    let climbs = rooms::climbs(&read.uses());
+    assert!(climbs.is_empty(), "a lower room uses a higher one:\n{}", climbs.join("\n"));
+}
+
+#[test]
+fn what_is_not_used_elsewhere_is_still_read() {
+    // Every file under src/ is declared by another one: what is not would be looked at by nobody, compiler included.
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = read();
+    let known = read.files();
+    let under = |path: &PathBuf| path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+    let tests = |file: &String| file.ends_with("model.rs") || file.ends_with("tests.rs") || file.contains("/tests/");
+    let unknown: Vec<String> =
+        sources(&source).iter().map(under).filter(|file| !tests(file) && !known.contains(file.as_str())).collect();
+    assert_eq!(unknown, Vec::<String>::new());
 }
 
 #[test]

@@ -3,11 +3,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
 
 use super::status::Code;
 use crate::export::answer::Answer;
+
+/// The answer of a collector is small; whatever answers more is no collector.
+pub const ANSWER_BYTES: usize = 64 * 1024;
 
 impl Answer {
     /// A shorter header value is a tenant or a flag: hiding each "1" would make the message unreadable.
@@ -69,6 +75,12 @@ fn delay(value: &str) -> Option<Duration> {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(std::time::SystemTime::now()).ok(),
     }
+}
+
+/// The three signals' answers are one message on the wire: `partial_success` (1) of a count (1) and a text (2).
+pub fn taken(answer: Bytes) -> Answer {
+    let partial = ExportTraceServiceResponse::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
+    Answer::taken(partial.rejected_spans, partial.error_message)
 }
 
 /// An error with the errors behind it: "client error (Connect): tcp connect error: Connection refused".

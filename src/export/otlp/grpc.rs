@@ -16,10 +16,9 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode;
 use prost::Message;
 
-use super::answer::with_causes;
+use super::answer::{ANSWER_BYTES, taken, with_causes};
 use super::packing::{pack, unpack};
 use super::status::{Code, RetryInfo, Status};
-use super::transport::{ANSWER_BYTES, taken};
 use crate::config::Compression;
 use crate::export::answer::Answer;
 

@@ -6,19 +6,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::answer::with_causes;
+use super::answer::{ANSWER_BYTES, taken, with_causes};
 use super::connection::{HttpClient, client};
 use super::grpc;
 use super::packing::pack;
 use super::status::Status;
 use crate::config::{Endpoint, Protocol, Signal};
 use crate::export::answer::Answer;
-
-/// The answer of a collector is small; whatever answers more is no collector.
-pub const ANSWER_BYTES: usize = 64 * 1024;
 
 const AGENT: &str = concat!("jitspan/", env!("CARGO_PKG_VERSION"));
 
@@ -127,10 +123,4 @@ async fn http_answer(response: Response<hyper::body::Incoming>) -> Answer {
 /// A refusal is a `google.rpc.Status` with a text. What is none, a proxy's page, says nothing.
 fn reason(refusal: Bytes) -> String {
     Status::decode(refusal).map(|status| status.message).unwrap_or_default()
-}
-
-/// The three signals' answers are one message on the wire: `partial_success` (1) of a count (1) and a text (2).
-pub fn taken(answer: Bytes) -> Answer {
-    let partial = ExportTraceServiceResponse::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
-    Answer::taken(partial.rejected_spans, partial.error_message)
 }

@@ -8,6 +8,7 @@
 mod convert;
 mod drive;
 mod queue;
+mod shared;
 mod size;
 mod worker;
 
@@ -27,7 +28,8 @@ use crate::process;
 use crate::stats::Stats;
 
 pub use convert::span_data;
-use queue::{Plan, Queue};
+use queue::Queue;
+use shared::Plan;
 use size::Sizes;
 
 /// What makes exporters, and whose spans they send.

@@ -9,7 +9,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use tokio::runtime::Runtime;
 
-use super::queue::{Shared, Work};
+use super::shared::{Shared, Work};
 use super::{Exporter, drive, span_data};
 use crate::model::span::Span;
 use crate::stats::{Counter, Ledger};

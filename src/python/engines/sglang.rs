@@ -21,14 +21,14 @@ use crate::propagation::traceparent;
 use crate::python::arming;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
-use crate::python::host::convert::{get, get_text};
+use crate::python::host::convert::{get, get_text, mapping};
 use crate::python::host::guard::guard;
 use crate::python::host::report;
-use crate::python::live::otel_span::{self, mapping};
+use crate::python::live::identity;
 use crate::python::patch::late;
 use crate::python::patch::{After, Call, Wrapper};
 use crate::python::replay;
-use crate::python::surface::scope::{Scope, Step, request_of};
+use crate::python::scope::{Scope, Step, request_of};
 use crate::scope::{Request, Scope as Core};
 use crate::semconv::engine as key;
 
@@ -228,13 +228,13 @@ fn parent(context: &Bound<'_, PyAny>) -> Option<SpanContext> {
     let slice = thread.as_ref().and_then(|thread| get(thread, "cur_slice_stack")?.get_item(-1).ok());
     let live = slice.and_then(|slice| get(&slice, "span"));
     let live = live.or_else(|| get(thread.as_ref()?, "thread_span"));
-    if let Some(span) = live.and_then(|span| otel_span::context(&span)) {
+    if let Some(span) = live.and_then(|span| identity::context(&span)) {
         return Some(span);
     }
     let root = get(context, "root_span_context");
     let root = root.and_then(|root| {
         let trace = root.py().import("opentelemetry.trace").ok()?;
-        otel_span::context(&trace.call_method1("get_current_span", (root,)).or_none()?)
+        identity::context(&trace.call_method1("get_current_span", (root,)).or_none()?)
     });
     root.or_else(|| request_of(Some(&get(context, "_root_span_carrier")?), Attributes::new()).parent)
 }

@@ -4,7 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
-use crate::python::host::convert::unreadable;
+use crate::python::host::unreadable::unreadable;
 
 /// Items that are counted beyond those that are wanted, where nothing says how many there are.
 pub const COUNTED: usize = 10_000;

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use opentelemetry::trace::SpanContext;
-use pyo3::exceptions::{PyAttributeError, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
@@ -13,7 +12,7 @@ use crate::process::lock;
 use crate::propagation::{Format, HEADERS, Malformed, TRACESTATE, extract, parse};
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::bounded::each;
-use crate::python::host::guard::fault;
+use crate::python::host::unreadable::unreadable;
 
 /// Characters of one value, before the limits of the span.
 const TEXT: usize = 8192;
@@ -215,17 +214,6 @@ fn readable<'py>(py: Python<'py>, read: PyResult<Bound<'py, PyAny>>) -> Option<B
     }
 }
 
-/// An object of the host's raised where we read it. Every such error comes here: what says that there is nothing to read
-/// is none; the others are counted.
-pub fn unreadable(py: Python<'_>, error: &PyErr) {
-    let absent = error.is_instance_of::<PyAttributeError>(py)
-        || error.is_instance_of::<PyLookupError>(py)
-        || error.is_instance_of::<PyTypeError>(py);
-    if !absent && let Some(error) = boundary::keep(py, error.clone_ref(py)) {
-        fault(py, "read", &error.to_string());
-    }
-}
-
 /// The text of a foreign attribute, if it is one.
 pub fn get_text(any: &Bound<'_, PyAny>, name: &str) -> Option<String> {
     get(any, name)?.cast::<PyString>().ok().map(|text| bounded(&text.to_string_lossy(), TEXT).into_owned())
@@ -280,4 +268,13 @@ fn first(value: Bound<'_, PyAny>) -> Bound<'_, PyAny> {
         Some(item) => item,
         None => value,
     }
+}
+
+/// What attributes are in Python.
+pub fn mapping<'py>(py: Python<'py>, attributes: &Attributes) -> PyResult<Bound<'py, PyDict>> {
+    let to = PyDict::new(py);
+    for (key, value) in attributes.iter() {
+        to.set_item(key, to_python(py, value)?)?;
+    }
+    Ok(to)
 }

@@ -1,13 +1,13 @@
 //! Keeps our faults from the host: an error or a panic of ours is counted, logged once for its place, and swallowed.
 //! What is no `Exception` (KeyboardInterrupt, SystemExit) is no fault of ours: a signal handler raised it, and it came up
-//! in the Python that we happened to run. It goes on to the host when the native returns: see `boundary`.
+//! in the Python that we happened to run. It goes on to the host when the native returns: see `leaving`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
-use crate::python::host::boundary;
+use crate::python::host::leaving;
 use crate::python::host::report;
 
 /// Runs `body`. None: it failed, which is counted under `place`.
@@ -15,7 +15,7 @@ pub fn guard<T>(py: Python<'_>, place: &str, body: impl FnOnce() -> PyResult<T>)
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => Some(value),
         Ok(Err(error)) => {
-            if let Some(error) = boundary::keep(py, error) {
+            if let Some(error) = leaving::keep(py, error) {
                 fault(py, place, &error.to_string());
             }
             None

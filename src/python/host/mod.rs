@@ -7,11 +7,13 @@ pub mod gate;
 pub mod guard;
 pub mod here;
 pub mod imports;
-pub mod lifetime;
+pub mod leaving;
+mod once;
 pub mod prepared;
 pub mod report;
 pub mod resource;
 pub mod text;
+mod unreadable;
 
 use pyo3::prelude::*;
 
@@ -24,7 +26,8 @@ use crate::process;
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
     // Asks for `pthread_atfork`.
     process::generation();
-    prepared::prepare(py)?;
+    prepared::prepare(py);
+    once::prepare(py)?;
     imports::keep_sys(py)?;
     gate::prepare(py)?;
     boundary::prepare(py)

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 
 use crate::export::reach::{Moment, Notice};
-use crate::process::installed;
+use crate::installed;
 use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use crate::model::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
-use crate::python::host::boundary;
+use crate::python::host::leaving;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
 const WARNED: usize = 8192;
@@ -20,7 +20,7 @@ static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
 /// Logs with one of `logging`'s methods.
 pub fn log(py: Python<'_>, level: &str, message: &str) {
-    boundary::leave_text(py, "write", (level, message).into_pyobject(py));
+    leaving::leave_text(py, "write", (level, message).into_pyobject(py));
 }
 
 /// Says that a part of ours failed. The server goes on.

@@ -17,11 +17,10 @@ use crate::live::LiveSpan;
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Failure};
 use crate::python::host::boundary::OrNone;
-use crate::python::host::convert::{self, get};
+use crate::python::host::convert::{self, get, mapping};
 use crate::python::host::guard::guard;
 use crate::python::host::here;
 use crate::python::host::imports;
-use crate::python::live::otel_span::mapping;
 use crate::python::live::provider_flush;
 use crate::semconv::{attribute, datadog};
 

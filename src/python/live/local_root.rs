@@ -22,7 +22,7 @@ use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 use crate::process::lock::Mutex;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
-use crate::python::live::otel_span::is_recording;
+use crate::python::live::identity::is_recording;
 
 /// Trace id and span id.
 type Ids = (u128, u64);

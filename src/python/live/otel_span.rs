@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,14 +15,15 @@ use crate::live::LiveSpan;
 use crate::live::Place;
 use crate::model::attribute::Attributes;
 use crate::model::event::{CompileEvent, Failure};
-use crate::python::UnexpectedCompileError;
 use crate::python::host::boundary::OrNone;
-use crate::python::host::convert::{self, get};
+use crate::python::host::convert::{get, mapping};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
 use crate::python::live::datadog_span::{self, DatadogSpan};
+use crate::python::live::identity::{context, is_recording};
 use crate::python::live::local_root;
 use crate::python::live::provider_flush;
+use crate::python::unexpected::UnexpectedCompileError;
 use crate::semconv::attribute;
 
 const API: &str = "opentelemetry.trace";
@@ -49,30 +50,6 @@ pub fn place(py: Python<'_>) -> PyResult<Place> {
 fn current(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // While another thread is importing it, the module is there and its functions are not.
     imports::loaded(py, API)?.call_method0("get_current_span").or_none().filter(|span| !span.is_none())
-}
-
-/// Whether a span of opentelemetry-python takes anything.
-pub fn is_recording(span: &Bound<'_, PyAny>) -> bool {
-    span.call_method0("is_recording").and_then(|answer| answer.is_truthy()).or_none().unwrap_or(false)
-}
-
-/// The identity of a span of opentelemetry-python, if it is valid.
-pub fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
-    let context = span.call_method0("get_span_context").or_none()?;
-    let trace_id = get(&context, "trace_id")?.extract::<u128>().ok()?;
-    let span_id = get(&context, "span_id")?.extract::<u64>().ok()?;
-    let flags = get(&context, "trace_flags").and_then(|flags| flags.extract::<u8>().ok()).unwrap_or_default();
-    let remote = get(&context, "is_remote").is_some_and(|remote| remote.is_truthy().or_none().unwrap_or(false));
-    let state = get(&context, "trace_state").and_then(|state| state.call_method0("to_header").or_none());
-    let state = state.and_then(|state| convert::text(&state).parse().ok());
-    let identity = SpanContext::new(
-        TraceId::from(trace_id),
-        SpanId::from(span_id),
-        TraceFlags::new(flags),
-        remote,
-        state.unwrap_or_default(),
-    );
-    identity.is_valid().then_some(identity)
 }
 
 /// A recording span of opentelemetry-python.
@@ -157,13 +134,4 @@ fn provider<'py>(span: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let own = get(span, "_span_processor").or_else(|| get(&get(span, "span")?, "_span_processor"));
     // Not `get_tracer_provider()`: with OTEL_PYTHON_TRACER_PROVIDER set and no provider yet, it would load one.
     own.or_else(|| get(&imports::loaded(span.py(), API)?, "_TRACER_PROVIDER"))
-}
-
-/// What attributes are in Python.
-pub fn mapping<'py>(py: Python<'py>, attributes: &Attributes) -> PyResult<Bound<'py, PyDict>> {
-    let to = PyDict::new(py);
-    for (key, value) in attributes.iter() {
-        to.set_item(key, convert::to_python(py, value)?)?;
-    }
-    Ok(to)
 }

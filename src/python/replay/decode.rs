@@ -6,13 +6,11 @@ use pyo3::types::{PyDict, PyList, PyModule, PyTuple, PyType};
 use serde_json::{Map, Value};
 
 use super::find::Found;
+use super::unsupported::{Unsupported, said};
 use crate::model::recipe::Argument;
 use crate::python::host::convert::get;
 use crate::python::host::imports;
 use crate::python::replay::mock::{self, MockPointer};
-
-/// Why it cannot be replayed here.
-pub type Unsupported = String;
 
 /// A constant.
 ///
@@ -191,11 +189,6 @@ pub fn argument<'py>(py: Python<'py>, argument: &Argument, found: &Found) -> Res
             }
         }
     }
-}
-
-/// An error of Python's in words.
-pub fn said(error: PyErr) -> Unsupported {
-    crate::model::attribute::bounded(&error.to_string(), 300).into_owned()
 }
 
 use pyo3::IntoPyObjectExt;

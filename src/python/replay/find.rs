@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyType};
 use serde_json::Value;
 
-use super::decode::Unsupported;
+use super::unsupported::Unsupported;
 use crate::model::recipe::{KernelName, Recipe};
-use crate::python::hooks::triton::recipe;
+use crate::python::hooks::triton::kernel_name;
 use crate::python::host::convert::get;
 use crate::python::host::imports;
 
@@ -146,7 +146,7 @@ impl Found {
         if named.is_empty() {
             named = self.of_the_program(py, wanted);
         }
-        let known: Vec<_> = named.iter().map(recipe::kernel).collect();
+        let known: Vec<_> = named.iter().map(kernel_name::kernel).collect();
         let which = |same: &dyn Fn(&KernelName) -> bool| -> Vec<Bound<'py, PyAny>> {
             let pairs = named.iter().zip(&known);
             pairs.filter(|(_, known)| same(known)).map(|(function, _)| function.clone()).collect()
@@ -170,7 +170,7 @@ impl Found {
             .iter()
             .filter(|((module, name), _)| *name == wanted.name && (module == PROGRAM || wanted.module == PROGRAM));
         let functions = named.flat_map(|(_, functions)| functions).map(|function| function.bind(py).clone());
-        functions.filter(|function| recipe::source(function) == wanted.source).collect()
+        functions.filter(|function| kernel_name::source(function) == wanted.source).collect()
     }
 
     /// Tuners around this kernel, of the same source.

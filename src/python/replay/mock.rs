@@ -4,7 +4,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::decode::{Unsupported, said};
+use super::unsupported::{Unsupported, said};
 
 /// A tensor, as far as Triton looks at one.
 #[pyclass(frozen, module = "jitspan")]

@@ -6,6 +6,7 @@ mod find;
 mod mock;
 mod plan;
 pub mod receipt;
+mod unsupported;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use pyo3::types::{PyCFunction, PyTuple};
 use crate::cli::warm::WarmArguments;
 use crate::config::{Config, Settings};
 use crate::python::arming;
-use crate::python::engines;
+use crate::python::environment;
 use crate::python::host::boundary;
 use crate::python::host::convert::get_text;
 use crate::python::host::text::{self, Text};
@@ -71,7 +72,7 @@ pub fn preload(path: Option<PathBuf>, timeout: Option<f64>, threads: Option<usiz
 /// # Errors
 /// Python's, when there is no memory.
 pub fn before_requests(py: Python<'_>, then: impl Fn(Python<'_>) + Send + Sync + 'static) -> PyResult<()> {
-    let wanted = Config::resolve(&Settings::default(), &engines::variable)
+    let wanted = Config::resolve(&Settings::default(), &environment::variable)
         .is_ok_and(|config| config.preload && config.manifest.is_some());
     if !wanted {
         then(py);
@@ -150,7 +151,7 @@ fn plan(
             .map_err(|_| PyValueError::new_err(format!("preload timeout: expected seconds, got {seconds}")))
     };
     let timeout = timeout.map(seconds).transpose()?;
-    let config = match Config::resolve(&Settings::default(), &engines::variable) {
+    let config = match Config::resolve(&Settings::default(), &environment::variable) {
         Ok(config) => config,
         // `activate()` says it, and stops.
         Err(error) => return Ok(Plan::off(&format!("preload: nothing was done: {error}"))),

@@ -10,17 +10,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::PLACE;
-use super::decode::{self, Unsupported, argument, decode, said};
+use super::decode::{argument, decode};
 use super::find::Found;
-use super::receipt::{self, Receipt};
+use super::receipt::{self, Outcome, Receipt};
+use super::unsupported::{Unsupported, said};
 use crate::clock::{Source, System};
 use crate::manifest::line::Line;
 use crate::manifest::read::{self, Manifest};
-use crate::model::event::CacheResult;
 use crate::model::recipe::{Recipe, Tuning, What};
 use crate::process::lock::Mutex;
 use crate::python::hooks::triton::autotune::whole_configuration;
-use crate::python::hooks::triton::{describe, manual, package, recipe};
+use crate::python::hooks::triton::{describe, kernel_name, manual, package, recipe};
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, type_name};
@@ -31,19 +31,6 @@ const OWN_OPTIONS: [&str; 3] = ["instrumentation_mode", "fpsan_homomorphic_casts
 
 /// Parameters of a kernel that are looked at.
 const PARAMETERS: usize = 1024;
-
-/// What became of one line.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// Its kernel is in memory: it was there, was on disk, or was compiled.
-    Warm(Option<CacheResult>),
-    /// This process has no such kernel.
-    Gone,
-    /// It did not compile.
-    Failed(String),
-    /// It cannot be replayed: a constant, a type.
-    Unsupported(String),
-}
 
 /// One kernel to compile for one line.
 struct Job {
@@ -429,7 +416,7 @@ fn put(py: Python<'_>, recipe: &Recipe, tuning: &Tuning, found: &Found) -> Resul
     let mut done = false;
     for tuner in found.tuners(py, &recipe.kernel) {
         // Only of the same source: another one may have another best.
-        if recipe::source(&describe::innermost_function(&tuner)) != recipe.kernel.source {
+        if kernel_name::source(&describe::innermost_function(&tuner)) != recipe.kernel.source {
             continue;
         }
         let cache = get(&tuner, "cache").and_then(|cache| cache.cast_into::<PyDict>().ok());
@@ -465,7 +452,7 @@ fn made<'py>(py: Python<'py>, tuning: &Tuning, found: &Found) -> Result<Bound<'p
     for (name, value) in &tuning.best.options {
         options.set_item(name, decode(py, value, found)?).map_err(said)?;
     }
-    module.getattr("Config").and_then(|class| class.call((constants,), Some(&options))).map_err(decode::said)
+    module.getattr("Config").and_then(|class| class.call((constants,), Some(&options))).map_err(said)
 }
 
 /// An exception in one line.

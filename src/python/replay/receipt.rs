@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::plan::Outcome;
 use crate::Monitor;
 use crate::manifest::line::Line;
 use crate::model::attribute::Attributes;
@@ -22,6 +21,19 @@ use crate::stats::Counter;
 
 /// Problems that are named.
 const PROBLEMS: usize = 20;
+
+/// What became of one line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its kernel is in memory: it was there, was on disk, or was compiled.
+    Warm(Option<CacheResult>),
+    /// This process has no such kernel.
+    Gone,
+    /// It did not compile.
+    Failed(String),
+    /// It cannot be replayed: a constant, a type.
+    Unsupported(String),
+}
 
 /// What a replay has done.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 use crate::cli::{self, Command};
 use crate::config::{Mode, Settings};
 use crate::export::reach::Moment;
-use crate::process::installed;
+use crate::installed;
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;

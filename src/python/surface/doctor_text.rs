@@ -1,6 +1,6 @@
 //! The report of `jitspan doctor`, for people.
 
-use super::doctor::{Found, Level, Report};
+use super::doctor_report::{Found, Level, Report};
 use crate::view::text::{Palette, Role};
 
 /// Renders it.

@@ -10,7 +10,7 @@ use crate::python::arming;
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::convert::item;
 use crate::python::host::report;
-use crate::python::surface::scope::Scope;
+use crate::python::scope::Scope;
 
 /// ASGI middleware: what compiles while an HTTP request is served is shown on that request's trace.
 ///

@@ -2,18 +2,19 @@
 
 pub mod api;
 pub mod doctor;
+mod doctor_report;
 mod doctor_text;
 pub mod instrumentor;
 pub mod middleware;
 pub mod private_folder;
 pub mod run;
-pub mod scope;
 pub mod status;
 
 use pyo3::prelude::*;
 
 use crate::python::host::boundary;
 use crate::python::host::text::{self, Text};
+use crate::python::scope;
 
 static TEXT: Text = Text::new(include_str!("surface.py"));
 

@@ -7,15 +7,16 @@ use pyo3::prelude::*;
 use crate::config::{Mode, Settings};
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind};
 use crate::python::arming;
-use crate::python::engines::{step, wait_for_other_ranks};
 use crate::python::host::boundary;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::late;
 use crate::python::patch::{After, Call};
+use crate::python::ranks;
 use crate::python::replay;
 use crate::python::stall;
+use crate::python::step;
 
 /// `jit_monitor.activate(*, mode, verbose)`: vLLM says itself that warm-up is over, with its own flags. Its monitor is
 /// armed as well, and its log lines go on.
@@ -105,7 +106,7 @@ pub fn refused(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             monitor.flush(monitor.config().flush_timeout);
         });
     }
-    wait_for_other_ranks(py);
+    ranks::wait_for_others(py);
     Ok(None)
 }
 

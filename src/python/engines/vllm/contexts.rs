@@ -18,7 +18,7 @@ use crate::model::attribute::Attributes;
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, get_text, item};
 use crate::python::host::guard::guard;
-use crate::python::surface::scope::request_of;
+use crate::python::scope::request_of;
 
 static CONTEXTS: Mutex<Option<HashMap<String, SpanContext>>> = Mutex::new(None);
 

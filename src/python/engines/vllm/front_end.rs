@@ -8,19 +8,19 @@ use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::remember_endpoint;
 use super::stalls::{GIVEN, KEY, Waited};
-use super::{ENDPOINT, remember_endpoint};
 use crate::model::attribute::Attributes;
 use crate::model::span::{Span, Status};
 use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
 use crate::python::arming;
+use crate::python::environment;
 use crate::python::host::boundary::OrNone;
-use crate::python::host::convert::{get, get_text};
+use crate::python::host::convert::{get, get_text, mapping};
 use crate::python::host::guard::guard;
 use crate::python::host::prepared::Prepared;
-use crate::python::live::otel_span::mapping;
 use crate::python::patch::{After, Call, Outcome, Patches};
-use crate::python::surface::scope::request_of;
+use crate::python::scope::request_of;
 use crate::semconv::engine as name;
 
 /// The parameter, and the attribute, in which vLLM hands them on.
@@ -130,7 +130,7 @@ pub fn request_made(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<Afte
         if !is_known {
             request.setattr(TRACE_HEADERS, came)?;
         }
-    } else if gives_contexts() && ENDPOINT.lock().is_some() {
+    } else if gives_contexts() && environment::endpoint().is_some() {
         let headers = PyDict::new(py);
         headers.set_item(TRACEPARENT, new_parent())?;
         headers.set_item(GIVEN, "1")?;

@@ -16,6 +16,7 @@ mod contexts;
 mod front_end;
 mod mailbox;
 mod queued;
+mod rank;
 mod requests;
 mod stalls;
 mod step;
@@ -23,17 +24,14 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config;
-use crate::process::lock::Mutex;
 use pyo3::prelude::*;
 
 use super::Reached::{Import, Object};
 use super::Watched::{Added, Frame, Wrapped};
 use super::{Engine, Point};
+use crate::python::environment;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::guard::guard;
-pub use step::{STEPS, step};
-pub use worker::{has_other_ranks, whose};
 
 /// vLLM's points.
 pub static ENGINE: Engine = Engine::new("vllm", ("0.20.0", "0.33.0"), "0.26.0", &POINTS, note);
@@ -219,24 +217,11 @@ pub fn note() -> Option<String> {
     })
 }
 
-/// Where vLLM sends its own spans (`--otlp-traces-endpoint`).
-static ENDPOINT: Mutex<Option<String>> = Mutex::new(None);
-
-/// Reads from vLLM's configuration where it sends its spans. Its flag is meant for us, too.
+/// Reads from vLLM's configuration where it sends its spans (`--otlp-traces-endpoint`). Its flag is meant for us, too.
 fn remember_endpoint(vllm_config: Option<Bound<'_, PyAny>>) {
     let observability = vllm_config.and_then(|config| get(&config, "observability_config"));
     let endpoint = observability.and_then(|observability| get_text(&observability, "otlp_traces_endpoint"));
-    if endpoint.is_some() {
-        *ENDPOINT.lock() = endpoint;
-    }
-}
-
-/// What vLLM's flags say of a variable. vLLM speaks gRPC unless the variable for traces says otherwise.
-pub fn variable(name: &str) -> Option<String> {
-    let endpoint = ENDPOINT.lock().clone()?;
-    match name {
-        config::OTLP_TRACES_ENDPOINT => Some(endpoint),
-        config::OTLP_TRACES_PROTOCOL => config::variable(name).or_else(|| Some("grpc".to_owned())),
-        _ => None,
+    if let Some(endpoint) = endpoint {
+        environment::sends_to(endpoint);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::trace::SpanContext;
 
 use super::contexts;
-use super::stalls::Stall;
+use super::stalls::{Interval, Stall, State};
 use crate::model::attribute::Attributes;
 use crate::model::event::UnixNanos;
 use crate::model::span::{Span, SpanEvent, Status};
@@ -13,40 +13,6 @@ use crate::model::summary::Summary;
 use crate::monitor::Monitor;
 use crate::semconv::engine as key;
 use crate::stats::Counter;
-
-/// What a request did while something compiled.
-#[derive(Debug, Clone, Copy)]
-pub enum State {
-    /// It was in the step.
-    Running,
-    /// It waited for one.
-    Queued,
-}
-
-impl State {
-    /// The value on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Running => "running",
-            State::Queued => "queued",
-        }
-    }
-}
-
-/// A time that somebody waited.
-#[derive(Debug, Clone, Copy)]
-pub struct Interval {
-    /// Begin.
-    pub started: UnixNanos,
-    /// End.
-    pub ended: UnixNanos,
-}
-
-impl Interval {
-    fn seconds(self) -> f64 {
-        self.ended.saturating_sub(self.started) as f64 / 1e9
-    }
-}
 
 /// What one request waited for in the queue.
 pub struct Queued {

@@ -11,7 +11,8 @@ use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::queued::{Interval, Queued};
+use super::queued::Queued;
+use super::stalls::Interval;
 use super::stalls::{self, KEY, STALLS_KEPT, Sent, Stall};
 use super::{contexts, mailbox};
 use crate::model::event::UnixNanos;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::queued::{Interval, State};
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Kernel, Kind, UnixNanos, nanos};
 use crate::model::summary::Summary;
@@ -33,6 +32,41 @@ pub struct Place {
     pub stage: i64,
     /// Rank of the worker within its engine.
     pub rank: i64,
+}
+
+/// What a request did while something compiled.
+#[derive(Debug, Clone, Copy)]
+pub enum State {
+    /// It was in the step.
+    Running,
+    /// It waited for one.
+    Queued,
+}
+
+impl State {
+    /// The value on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Queued => "queued",
+        }
+    }
+}
+
+/// A time that somebody waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    /// Begin.
+    pub started: UnixNanos,
+    /// End.
+    pub ended: UnixNanos,
+}
+
+impl Interval {
+    /// How long it is.
+    pub fn seconds(self) -> f64 {
+        self.ended.saturating_sub(self.started) as f64 / 1e9
+    }
 }
 
 /// One stall, as a worker tells of it.

@@ -4,20 +4,20 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict};
 
-use super::queued::State;
-use super::{contexts, requests, stalls, worker};
+use super::stalls::State;
+use super::{contexts, rank, requests, stalls};
 use crate::model::attribute::Attributes;
-use crate::python::engines::step::{Found, Step};
 use crate::python::host::convert::{get, item};
+use crate::python::step::{Found, Step, Steps};
 use crate::scope::{Request, Scope as Core};
 use crate::semconv::engine as key;
 
 /// `execute_model(scheduler_output, ..., dummy_run=False, ...)` and `sample_tokens(grammar_output)`, the second half of
 /// the step, which takes its requests from where the first one left them.
-pub const STEPS: [&str; 2] = ["execute_model", "sample_tokens"];
+pub static STEPS: Steps = Steps { functions: &["execute_model", "sample_tokens"], who };
 
 /// Who waits in a frame of that name.
-pub fn step(locals: &Bound<'_, PyAny>) -> Option<Found> {
+fn who(locals: &Bound<'_, PyAny>) -> Option<Found> {
     if item(locals, "dummy_run").is_some_and(|dummy| dummy.is_truthy().unwrap_or(false)) {
         return Some(Found::Nobody);
     }
@@ -25,7 +25,7 @@ pub fn step(locals: &Bound<'_, PyAny>) -> Option<Found> {
     if scheduled.is_empty() {
         return Some(Found::Nobody);
     }
-    let mut attributes = worker::rank();
+    let mut attributes = rank::attributes();
     attributes.text(key::REQUEST_STATE, State::Running.word());
     let requests = requests_of(&scheduled);
     let ids = scheduled.into_iter().map(|(id, _)| id).collect();
@@ -90,7 +90,7 @@ impl Sequences<'_> {
 
 /// What the step waited for goes to the engine core, which knows who else did.
 fn ended(scope: &Core, ids: &[String]) {
-    let from = worker::place();
+    let from = rank::place();
     if requests::are_here() {
         for sent in stalls::of_step(scope, ids, from) {
             requests::heard(sent);

@@ -38,7 +38,7 @@ use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, text};
 use crate::python::host::{here, imports};
 use crate::python::patch::{After, Call, Patches};
-use crate::python::surface::scope;
+use crate::python::scope;
 use command::Command;
 use watch::{Root, Starter, Target};
 

@@ -18,7 +18,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::encode::{Unsupported, encode};
 use super::package::{self, Package};
-use super::{describe, recipe};
+use super::{describe, kernel_name, recipe};
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
@@ -75,7 +75,10 @@ pub fn install(
         patches.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
         patches.wrap(&tuner, "_bench", "triton._bench", benches)?;
     }
-    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning")) {
+    // 3.6 has the knobs of autotuning without a listener; without it a tuning is told by the places above.
+    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning"))
+        && get(&autotuning, "listener").is_some()
+    {
         patches.chain(&autotuning, "listener", LISTENER, hears)?;
     }
     Ok(())
@@ -357,7 +360,7 @@ fn add_recipe(
         let mut recipe = Recipe::new(
             What::Tuning,
             package::of(tuner).import_name(),
-            recipe::kernel(&describe::innermost_function(tuner)),
+            kernel_name::kernel(&describe::innermost_function(tuner)),
         );
         recipe.runtime_version = package::of(tuner).whole_version().unwrap_or_default();
         recipe.target = recipe::current_target(py).unwrap_or_default();

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::frame::{self, Frame};
-use super::{autotune, describe, inductor, launcher, manual, package, recipe, specialization};
+use super::{autotune, describe, inductor, kernel_name, launcher, manual, package, recipe, specialization};
 use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -155,7 +155,7 @@ fn add_recipe(
     let recipe = recipe::of(&recipe::Compiled {
         function: entry.function.bind(py),
         source,
-        key: recipe::whole_text(item(call, "key")),
+        key: kernel_name::whole_text(item(call, "key")),
         target,
         device: device.as_ref(),
         tuned: autotune::is_benchmarking(),

@@ -100,7 +100,7 @@ fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
     if !any.get_type().is_subclass(&jit).unwrap_or(false) {
         return None;
     }
-    let kernel = super::recipe::kernel(any);
+    let kernel = super::kernel_name::kernel(any);
     Some(Ok(tag("kernel", json!([kernel.module, kernel.name, kernel.source]))))
 }
 

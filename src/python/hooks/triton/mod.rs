@@ -19,6 +19,7 @@ pub mod describe;
 pub mod encode;
 mod frame;
 mod inductor;
+pub mod kernel_name;
 mod key;
 mod launcher;
 mod listener;

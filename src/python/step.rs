@@ -4,15 +4,14 @@
 //! What is left in the frame is dropped when the frame ends, however it ends: that is the end of the step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::vllm;
 use crate::clock::{Source, System};
 use crate::model::attribute::Attributes;
 use crate::process;
+use crate::process::lock::Mutex;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
 use crate::python::host::prepared::names;
@@ -25,8 +24,16 @@ const DEPTH: usize = 2000;
 /// `co_flags` of a function: its locals are not a namespace of somebody's.
 const CO_OPTIMIZED: u32 = 1;
 
-/// Whether there is an engine in this process whose steps could be found.
-static LOOKS: AtomicBool = AtomicBool::new(false);
+/// How an engine's steps are found.
+pub struct Steps {
+    /// Functions that run a step, or a part of one.
+    pub functions: &'static [&'static str],
+    /// Who waits in a frame of such a function, by its locals. None: it is no step.
+    pub who: fn(&Bound<'_, PyAny>) -> Option<Found>,
+}
+
+/// Those of the engine in this process, if there is one whose steps could be found.
+static STEPS: Mutex<Option<&'static Steps>> = Mutex::new(None);
 
 /// Who waits in a frame that runs a step.
 pub enum Found {
@@ -52,32 +59,30 @@ pub struct Step {
 }
 
 /// From now on steps are looked for.
-pub fn look() {
-    LOOKS.store(true, Ordering::Relaxed);
+pub fn look(steps: &'static Steps) {
+    *STEPS.lock() = Some(steps);
 }
 
 /// The scope of the step that runs in this thread.
 pub fn current(py: Python<'_>) -> Option<Core> {
-    if !LOOKS.load(Ordering::Relaxed) {
-        return None;
-    }
-    guard(py, "engines.step", || find(py)).flatten()
+    let steps = (*STEPS.lock())?;
+    guard(py, "engines.step", || find(py, steps)).flatten()
 }
 
-fn find(py: Python<'_>) -> PyResult<Option<Core>> {
+fn find(py: Python<'_>, steps: &Steps) -> PyResult<Option<Core>> {
     let names = names(py)?;
     // No frame at all: a thread of C++ compiles.
     let mut frame = imports::loaded(py, "sys").and_then(|sys| sys.call_method1(&names._getframe, (0,)).ok());
     for _ in 0..DEPTH {
         let Some(here) = frame else { break };
-        if is_step(&here)? {
+        if is_step(&here, steps)? {
             let locals = here.getattr(&names.f_locals)?;
             if let Some(running) = locals.get_item(KEY).ok().and_then(|left| left.cast_into::<Running>().ok())
                 && running.get().generation == process::generation()
             {
                 return Ok(Some(running.get().core.clone()));
             }
-            match vllm::step(&locals) {
+            match (steps.who)(&locals) {
                 Some(Found::Step(step)) => {
                     let running = Running::new(step);
                     let core = running.core.clone();
@@ -93,11 +98,11 @@ fn find(py: Python<'_>) -> PyResult<Option<Core>> {
     Ok(None)
 }
 
-fn is_step(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_step(frame: &Bound<'_, PyAny>, steps: &Steps) -> PyResult<bool> {
     let names = names(frame.py())?;
     let code = frame.getattr(&names.f_code)?;
     let name = code.getattr(&names.co_name)?.cast_into::<PyString>()?;
-    let is_known = vllm::STEPS.iter().any(|known| name == *known);
+    let is_known = steps.functions.iter().any(|known| name == *known);
     Ok(is_known && code.getattr(&names.co_flags)?.extract::<u32>()? & CO_OPTIMIZED != 0)
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 
 use crate::export::reach::Moment;
+use crate::installed;
 use crate::process;
-use crate::process::installed;
 use crate::python::host::boundary;
 use crate::python::host::gate;
 use crate::python::host::imports;
