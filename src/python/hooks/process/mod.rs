@@ -158,7 +158,7 @@ fn started(py: Python<'_>, pid: i32, words: &[String], began: Instant) {
         }
         COUNT.store(all.len(), Ordering::Relaxed);
     }
-    root.watch();
+    root.watch(tell::in_background);
 }
 
 fn starter(py: Python<'_>) -> Starter {
@@ -209,7 +209,7 @@ fn runs(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some((thread, _)) = &starter.shown else { return Ok(None) };
     let target = Target::ChildrenOf { thread: *thread, before: proc::children_of_thread(*thread) };
     let root = Root::new(target, Instant::now(), starter, None);
-    root.watch();
+    root.watch(tell::in_background);
     Ok(Some(Box::new(move |py, outcome| {
         let Some(compilers) = root.take(Instant::now()) else { return Ok(None) };
         let code = outcome.ok().and_then(|status| status.extract::<i32>().ok()).map(proc::exit_code);

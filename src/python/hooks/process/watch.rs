@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::command::{self, Command};
-use super::{proc, tell};
+use super::proc;
 use crate::process;
 use crate::process::lock::Mutex;
 
@@ -93,6 +93,9 @@ pub struct Compiler {
     compiles: bool,
 }
 
+/// Tells of compilers, and how the process ended, if that is known.
+pub type Tell = fn(&Starter, &[Compiler], Option<i32>);
+
 impl Root {
     /// Of now. `seen`: what the process is itself, if that is known.
     pub fn new(target: Target, began: Instant, starter: Starter, itself: Option<Command>) -> Arc<Root> {
@@ -113,8 +116,8 @@ impl Root {
         })
     }
 
-    /// Watches it from a thread of ours.
-    pub fn watch(self: &Arc<Self>) {
+    /// Watches it from a thread of ours. `tell`: nobody has waited for what it did.
+    pub fn watch(self: &Arc<Self>, tell: Tell) {
         if WATCHING_IN.swap(self.generation, Ordering::Relaxed) != self.generation {
             WATCHING.store(0, Ordering::Relaxed);
         }
@@ -124,7 +127,7 @@ impl Root {
         }
         let root = Arc::clone(self);
         let started = process::spawn("jitspan-process", move || {
-            root.follow();
+            root.follow(tell);
             WATCHING.fetch_sub(1, Ordering::Relaxed);
         });
         if started.is_err() {
@@ -154,11 +157,11 @@ impl Root {
         self.generation == process::generation() && self.epoch == EPOCH.load(Ordering::Relaxed)
     }
 
-    fn follow(&self) {
+    fn follow(&self, tell: Tell) {
         while self.is_open() && self.began.elapsed() < LONGEST {
             let began = Instant::now();
             if !self.look() {
-                return self.ended();
+                return self.ended(tell);
             }
             thread::sleep(self.interval().max(began.elapsed() * SHARE));
         }
@@ -175,7 +178,7 @@ impl Root {
     }
 
     /// Whoever waits for it asks within a moment. Nobody does: it kept nobody waiting.
-    fn ended(&self) {
+    fn ended(&self, tell: Tell) {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if !self.is_open() {
@@ -185,7 +188,7 @@ impl Root {
         }
         let exit = self.seen.lock().exit;
         if let Some(compilers) = self.take(since) {
-            tell::in_background(&self.starter, &compilers, exit);
+            tell(&self.starter, &compilers, exit);
         }
     }
 
