@@ -24,10 +24,12 @@ pub enum Kind {
     TunerMiss,
     /// A launcher was built for a compiled kernel: a stall of its own, at the kernel's first launch.
     Launcher,
+    /// A peer rank compiled, and held this one in a collective.
+    Peer,
 }
 
 impl Kind {
-    /// Those that have a word in a setting: all but the launcher.
+    /// Those that have a word in a setting.
     pub const ALL: [Kind; 4] = [Kind::Compile, Kind::Autotune, Kind::Load, Kind::TunerMiss];
 
     /// The name of the span event and of the compile's own span.
@@ -38,10 +40,11 @@ impl Kind {
             Kind::Autotune => name::AUTOTUNE,
             Kind::TunerMiss => name::TUNER_MISS,
             Kind::Launcher => name::LAUNCHER,
+            Kind::Peer => name::PEER,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`); a launcher has no setting.
+    /// Its word, which a setting uses for those that have one (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`).
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
@@ -49,7 +52,14 @@ impl Kind {
             Kind::Autotune => "autotune",
             Kind::TunerMiss => "tuner_miss",
             Kind::Launcher => "launcher",
+            Kind::Peer => "peer",
         }
+    }
+
+    /// The one that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().chain([Kind::Launcher, Kind::Peer]);
+        all.into_iter().find(|kind| kind.word() == word)
     }
 }
 

@@ -131,6 +131,7 @@ pub fn finish(
         tell(py, monitor, &recorded, specialization);
     }
     report::collectors(py, Moment::Running);
+    report::board(py);
     (Some(recorded), raise)
 }
 
@@ -151,7 +152,7 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
             let whose = recorded.scope.whose();
             report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
-        Kind::Load | Kind::Launcher => {
+        Kind::Load | Kind::Launcher | Kind::Peer => {
             report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting));
         }
     }

@@ -20,6 +20,7 @@
 
 mod claim;
 mod command;
+mod compiler;
 mod proc;
 mod tell;
 mod watch;
@@ -40,7 +41,8 @@ use crate::python::host::{here, imports};
 use crate::python::patch::{After, Call, Patches};
 use crate::python::scope;
 use command::Command;
-use watch::{Root, Starter, Target};
+use compiler::Starter;
+use watch::{Root, Target};
 
 /// The row of the table.
 pub static RUNTIME: Runtime = Runtime {
@@ -158,7 +160,7 @@ fn started(py: Python<'_>, pid: i32, words: &[String], began: Instant) {
         }
         COUNT.store(all.len(), Ordering::Relaxed);
     }
-    root.watch(tell::in_background);
+    root.watch();
 }
 
 fn starter(py: Python<'_>) -> Starter {
@@ -209,7 +211,7 @@ fn runs(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some((thread, _)) = &starter.shown else { return Ok(None) };
     let target = Target::ChildrenOf { thread: *thread, before: proc::children_of_thread(*thread) };
     let root = Root::new(target, Instant::now(), starter, None);
-    root.watch(tell::in_background);
+    root.watch();
     Ok(Some(Box::new(move |py, outcome| {
         let Some(compilers) = root.take(Instant::now()) else { return Ok(None) };
         let code = outcome.ok().and_then(|status| status.extract::<i32>().ok()).map(proc::exit_code);

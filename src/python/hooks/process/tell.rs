@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::RUNTIME;
-use super::watch::{Compiler, Starter};
+use super::compiler::{Compiler, Starter};
 use crate::live::Place;
 use crate::model::event::{CompileEvent, Failure, Kernel, Kind, nanos};
 use crate::python::stall;

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::command::{self, Command};
-use super::proc;
+use super::compiler::{Compiler, Starter, compiler};
+use super::{proc, tell};
 use crate::process;
 use crate::process::lock::Mutex;
 
@@ -48,16 +49,6 @@ pub enum Target {
     ChildrenOf { thread: i64, before: Vec<i32> },
 }
 
-/// Who started it.
-pub struct Starter {
-    /// The thread.
-    pub thread: ThreadId,
-    /// The same for the event: id of the operating system, and name.
-    pub shown: Option<(i64, String)>,
-    /// When the scope was entered that it ran in.
-    pub scope: Option<Instant>,
-}
-
 /// A process that was started here.
 pub struct Root {
     target: Target,
@@ -74,27 +65,6 @@ struct Seen {
     compilers: Vec<Compiler>,
     exit: Option<i32>,
 }
-
-/// A compiler that runs, or ran.
-#[derive(Clone)]
-pub struct Compiler {
-    pid: i32,
-    born: u64,
-    /// The command's name.
-    pub name: String,
-    /// What it was given.
-    pub source: Option<String>,
-    pub began: Instant,
-    /// None: it still runs.
-    pub ended: Option<Instant>,
-    /// Whether it is the process that was started, whose exit code is known.
-    pub is_root: bool,
-    /// Whether it compiles anything: `ninja` may have nothing to do.
-    compiles: bool,
-}
-
-/// Tells of compilers, and how the process ended, if that is known.
-pub type Tell = fn(&Starter, &[Compiler], Option<i32>);
 
 impl Root {
     /// Of now. `seen`: what the process is itself, if that is known.
@@ -116,8 +86,8 @@ impl Root {
         })
     }
 
-    /// Watches it from a thread of ours. `tell`: nobody has waited for what it did.
-    pub fn watch(self: &Arc<Self>, tell: Tell) {
+    /// Watches it from a thread of ours.
+    pub fn watch(self: &Arc<Self>) {
         if WATCHING_IN.swap(self.generation, Ordering::Relaxed) != self.generation {
             WATCHING.store(0, Ordering::Relaxed);
         }
@@ -127,7 +97,7 @@ impl Root {
         }
         let root = Arc::clone(self);
         let started = process::spawn("jitspan-process", move || {
-            root.follow(tell);
+            root.follow();
             WATCHING.fetch_sub(1, Ordering::Relaxed);
         });
         if started.is_err() {
@@ -157,11 +127,11 @@ impl Root {
         self.generation == process::generation() && self.epoch == EPOCH.load(Ordering::Relaxed)
     }
 
-    fn follow(&self, tell: Tell) {
+    fn follow(&self) {
         while self.is_open() && self.began.elapsed() < LONGEST {
             let began = Instant::now();
             if !self.look() {
-                return self.ended(tell);
+                return self.ended();
             }
             thread::sleep(self.interval().max(began.elapsed() * SHARE));
         }
@@ -178,7 +148,7 @@ impl Root {
     }
 
     /// Whoever waits for it asks within a moment. Nobody does: it kept nobody waiting.
-    fn ended(&self, tell: Tell) {
+    fn ended(&self) {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if !self.is_open() {
@@ -188,7 +158,7 @@ impl Root {
         }
         let exit = self.seen.lock().exit;
         if let Some(compilers) = self.take(since) {
-            tell(&self.starter, &compilers, exit);
+            tell::in_background(&self.starter, &compilers, exit);
         }
     }
 
@@ -264,15 +234,6 @@ impl Seen {
             }
         }
     }
-}
-
-fn compiler(command: Command, pid: i32, born: u64, began: Instant, is_root: bool) -> Option<Compiler> {
-    let (name, source, compiles) = match command {
-        Command::Compiles { name, source } => (name, source, true),
-        Command::Builds { name } => (name, None, false),
-        Command::Asked | Command::Other => return None,
-    };
-    Some(Compiler { pid, born, name, source, began, ended: None, is_root, compiles })
 }
 
 /// Nobody watches any more.

@@ -19,6 +19,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::encode::{Unsupported, encode};
 use super::package::{self, Package};
 use super::{describe, kernel_name, recipe};
+use crate::board::record::About;
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
@@ -131,6 +132,9 @@ fn begin(py: Python<'_>, tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, P
     // A tuning that came to nothing (pruned to one configuration, from 3.8 on) is still here.
     drop(take(tuner));
     let Some(pending) = stall::begin(py) else { return false };
+    let function = get(tuner, "fn").unwrap_or_else(|| tuner.clone());
+    let name = describe::kernel(&function, None).name;
+    pending.shows(About { runtime: package::of(tuner).runtime.name, kind: Kind::Autotune, kernel: &name });
     let named = named_values(tuner, keywords);
     let known = get(tuner, "cache").and_then(|cache| cache.cast_into::<PyDict>().ok());
     let known = known.filter(|known| !known.is_empty());

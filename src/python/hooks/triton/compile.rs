@@ -14,6 +14,7 @@ use pyo3::types::PyDict;
 
 use super::frame::{self, Frame};
 use super::{autotune, describe, inductor, kernel_name, launcher, manual, package, recipe, specialization};
+use crate::board::record::About;
 use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -51,6 +52,8 @@ pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(info) = call.keyword("fn") else { return Ok(None) };
     let function = get(&info, "jit_function").unwrap_or(info);
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    let name = describe::kernel(&function, call.kwargs).name;
+    pending.shows(About { runtime: package::of(&function).runtime.name, kind: Kind::Compile, kernel: &name });
     let payload = call.keyword("compile");
     let entry = Entry {
         pending,

@@ -13,7 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
 use super::package::{self, Package};
-use crate::model::event::UnixNanos;
+use crate::board::record::About;
+use crate::model::event::{CompileEvent, Kind, UnixNanos};
 use crate::monitor::{Pending, Recorded};
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
@@ -76,6 +77,9 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(mut making) = MAKING.take() else { return Ok(None) };
     if making.building.is_none() {
         making.building = stall::begin_after(py, Some(&making.compiled));
+        let CompileEvent { runtime, kernel, .. } = &*making.compiled.event;
+        let about = About { runtime, kind: Kind::Launcher, kernel: &kernel.name };
+        making.building.iter().for_each(|building| building.shows(about));
     }
     let building = making.building.clone();
     MAKING.set(Some(making));

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::describe;
 use super::package::Package;
+use crate::board::record::About;
 use crate::model::event::{Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -39,7 +40,13 @@ static ADDED: Mutex<Vec<Added>> = Mutex::new(Vec::new());
 /// Adds ours to both.
 pub fn install(py: Python<'_>, package: &'static Package, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     let Some(runtime) = knobs.and_then(|knobs| get(knobs, "runtime")) else { return Ok(false) };
-    let starts = add(py, &runtime, "kernel_load_start_hook", "triton.kernel_load_start_hook", begins)?;
+    let starts = add(
+        py,
+        &runtime,
+        "kernel_load_start_hook",
+        "triton.kernel_load_start_hook",
+        move |py: Python<'_>, call: &Call<'_, '_>| begins(py, call, package),
+    )?;
     Ok(starts
         && add(
             py,
@@ -76,8 +83,11 @@ pub fn forget(py: Python<'_>) {
 }
 
 /// `hook(module, function, name, metadata_group, hash)`, before the load.
-fn begins(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+fn begins(py: Python<'_>, call: &Call<'_, '_>, package: &Package) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    let name = call.arg(2).or_else(|| call.keyword("name"));
+    let name = name.and_then(|name| name.extract::<String>().ok()).unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
+    pending.shows(About { runtime: package.runtime.name, kind: Kind::Load, kernel: &name });
     let free = if pending.is_armed() { free_memory(py) } else { None };
     LOADING.set(Some((pending, free)));
     Ok(None)

@@ -10,6 +10,7 @@ use pyo3::types::{PyCFunction, PyDict};
 
 use super::package::Package;
 use crate::python::host::convert::{get, get_text};
+use crate::python::host::text;
 use crate::python::patch::{Patches, Wrapper};
 
 /// Calls the function that is there, and asks us when it fails.
@@ -40,7 +41,7 @@ pub fn install(py: Python<'_>, package: &Package, patches: &Patches) -> PyResult
     let builtins = py.import("builtins")?;
     let namespace = PyDict::new(py);
     namespace.set_item("__name__", "jitspan")?;
-    let code = builtins.getattr("compile")?.call1((GUARD, "<jitspan>", "exec"))?;
+    let code = text::code(py, GUARD)?;
     builtins.getattr("exec")?.call1((code, &namespace))?;
     let guarded = namespace.as_any().get_item("guard")?.call1((original, forgive))?;
     patches.set(&functions, "serialize_specialization_data", guarded)

@@ -19,6 +19,7 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 use super::frame::{self, Direct, Frame};
 use super::package::{self, Package};
 use super::{describe, inductor, launcher, manual, specialization};
+use crate::board::record::About;
 use crate::model::event::{Kind, Stage};
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
@@ -66,7 +67,11 @@ fn begins(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let watched = CLASSES.wrap_weakly(source.get_type().as_any(), "make_ir", "triton.make_ir", lowers)?;
     let known = frame::with(&source, |frame| frame.watched = watched).is_some();
     if !known && let Some(pending) = stall::begin(py) {
-        let direct = Direct { pending, manual: manual::is_manual(), first: package::of(&source).first_in_process(py) };
+        let package = package::of(&source);
+        let function = get(&source, "fn").unwrap_or_else(|| source.clone());
+        let name = describe::kernel(&function, None).name;
+        pending.shows(About { runtime: package.runtime.name, kind: Kind::Compile, kernel: &name });
+        let direct = Direct { pending, manual: manual::is_manual(), first: package.first_in_process(py) };
         let mut frame = Frame::new(source.unbind(), Some(direct));
         frame.watched = watched;
         frame::push(frame);
