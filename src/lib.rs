@@ -47,6 +47,7 @@
 //! ```
 #![cfg_attr(not(feature = "sdk"), doc = "\n[`export_through`]: https://docs.rs/jitspan")]
 
+pub mod board;
 #[cfg(feature = "view")]
 pub mod cli;
 pub mod clock;

@@ -46,6 +46,9 @@ def generated() -> str:
     raw = re.sub(r"\ndef __getattr__\(name: str\) -> Incomplete: \.\.\.\n", "", raw)
     # PyO3 writes an annotation that was given as text as a text.
     raw = re.sub(r'(?<=: )"([^"\n]+)"(?=[,)= ])|(?<=-> )"([^"\n]+)"(?=:)', lambda found: found[1] or found[2], raw)
+    # PyO3 leaves these without a type.
+    raw = re.sub(r"(\*args|\*\*kwargs|\*\*options)(?=[,)])", r"\1: Any", raw)
+    raw = raw.replace("-> list:", "-> list[Any]:")
     # `Middleware.__call__` is Python text of ours (`surface.py`), and a coroutine function.
     raw = re.sub(r"(?<=    )def (?=__call__\(self, /, scope: )", "async def ", raw)
     docs, _, rest = raw.partition('"""\n\n')

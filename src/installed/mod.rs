@@ -11,6 +11,7 @@ pub(crate) mod through;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::board::Board;
 use crate::clock::{Source, System};
 use crate::config::{Batch, Config, Endpoint, Events, Protocol};
 use crate::export::Sink;
@@ -26,7 +27,7 @@ use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
 use crate::process::concurrency::{AtomicBool, AtomicPtr, Ordering, shared};
-use crate::semconv::resource::SERVICE_INSTANCE_ID;
+use crate::semconv::resource::{SERVICE_INSTANCE_ID, SERVICE_NAME};
 use crate::semconv::{SCOPE_NAME, metric};
 use crate::stats::{Ledger, Stats};
 
@@ -52,6 +53,7 @@ struct Common {
     metrics: Arc<Metrics>,
     /// `service.instance.id`, unless somebody else says another one.
     instance: Arc<str>,
+    board: Arc<Board>,
 }
 
 /// What an SDK or a language runtime in this process says of it, and in which process it said so.
@@ -77,6 +79,9 @@ pub fn install(config: Config) -> &'static Monitor {
 pub fn install_for(config: Config, runtimes: &[&'static str]) -> &'static Monitor {
     let process = find_or_make(&Arc::new(config), Made { armed: true, prepared: false, runtimes });
     process.monitor.arm(true);
+    process.open_board();
+    process.monitor.board().armed(process.monitor.now());
+    process.monitor.send_ended();
     let before = leaked(CURRENT.swap(pointer(process), Ordering::AcqRel));
     let replaced = |before: &&Process| before.is_of_this_process() && !std::ptr::eq(*before, process);
     if let Some(before) = before.filter(replaced) {
@@ -98,6 +103,8 @@ pub fn prepare(config: Config) {
         let made = find_or_make(&config, Made { armed: false, prepared: true, runtimes: &[] });
         // Another thread may have installed one meanwhile.
         if CURRENT.compare_exchange(before, pointer(made), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            made.open_board();
+            made.monitor.board().not_armed("warm-up is not over: nobody has said so yet");
             return;
         }
     }
@@ -114,7 +121,9 @@ pub fn monitor() -> Option<&'static Monitor> {
     let made = find_or_make(process.monitor.config(), made);
     match CURRENT.compare_exchange(pointer(process), pointer(made), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
+            made.open_board();
             if armed {
+                made.monitor.board().armed(made.monitor.now());
                 made.monitor.send_metrics(&made.runtimes);
             }
             Some(&made.monitor)
@@ -122,6 +131,11 @@ pub fn monitor() -> Option<&'static Monitor> {
         // Another thread of the child was faster.
         Err(_) => current().map(|process| &process.monitor),
     }
+}
+
+/// Sends what processes of this service left on the board that ended in the middle of something.
+pub(crate) fn send_ended() {
+    monitor().into_iter().filter(|monitor| monitor.is_armed()).for_each(Monitor::send_ended);
 }
 
 /// Spans and log-based events that wait in this process.
@@ -146,6 +160,7 @@ pub fn notices(moment: Moment) -> Vec<Notice> {
 pub fn shutdown() {
     let Some(current) = of_this_process().next() else { return };
     let deadline = deadline(current.monitor.config().flush_timeout);
+    current.monitor.board().close();
     let begin = |process: &'static Process| {
         process.ended.store(true, Ordering::Release);
         (process, process.monitor.begin_shutdown())
@@ -159,6 +174,12 @@ pub fn shutdown() {
 impl Process {
     fn is_of_this_process(&self) -> bool {
         self.generation == process::generation()
+    }
+
+    fn open_board(&self) {
+        let config = self.monitor.config();
+        let service = config.resource.get(SERVICE_NAME).unwrap_or("unknown_service");
+        self.common.board.open(&config.board, service);
     }
 }
 
@@ -266,6 +287,7 @@ fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -
         stats: Arc::default(),
         metrics: Arc::new(Metrics::new(System.now()).with_exporters(exporters(&config))),
         instance: crate::clock::uuid().into(),
+        board: Arc::new(Board::new(send_ended)),
     });
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
@@ -274,6 +296,7 @@ fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -
     let resource = Arc::new(resource);
     let sinks = sinks(&config, &resource, &common);
     let monitor = Monitor::new(config, Arc::new(System), sinks, Arc::clone(&common.stats));
+    let monitor = monitor.with_board(Arc::clone(&common.board));
     monitor.arm(made.armed);
     let Made { prepared, runtimes, .. } = made;
     let (ended, runtimes) = (AtomicBool::new(false), runtimes.to_vec());

@@ -197,6 +197,11 @@ impl Scope {
         Ok(Scope::__enter__(scope)?.unbind())
     }
 
+    /// When it was entered, which tells it from every other that was or is in the same place.
+    pub fn entered_at(&self) -> Option<Instant> {
+        self.entered.lock().as_ref().map(|entered| entered.started)
+    }
+
     /// One request's scope.
     pub fn one(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
         Scope::new(Carriers::One(carrier), name, attributes)

@@ -180,5 +180,5 @@ fn plan(
 
 /// Whether its class is Triton's.
 fn is_of_triton(any: &Bound<'_, PyAny>) -> bool {
-    crate::python::hooks::triton::encode::is_of_triton(&any.get_type())
+    crate::python::hooks::triton::package::has_class(&any.get_type())
 }
