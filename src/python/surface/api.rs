@@ -14,6 +14,7 @@ use crate::installed;
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::gate;
 use crate::python::host::report;
 use crate::python::replay;
@@ -141,7 +142,7 @@ fn without_interrupts<T>(py: Python<'_>, body: impl FnOnce() -> T) -> PyResult<T
     let number = signal.getattr("SIGINT")?;
     // None: nobody in Python set it. An error: this is not the main thread, where Python handles no signals.
     let before = signal.call_method1("getsignal", (&number,))?;
-    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).is_ok();
+    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).or_none().is_some();
     let done = body();
     if taken && !before.is_none() {
         signal.call_method1("signal", (&number, before))?;

@@ -15,6 +15,7 @@ use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
 use crate::python::hooks::known;
+use crate::python::host::boundary::OrNone;
 use crate::python::patch::{After, Call, Outcome};
 use crate::python::stall;
 use crate::stats::Counter;
@@ -218,7 +219,7 @@ pub fn clean_up(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>>
 
 /// The exception being handled, by its address.
 fn handled(py: Python<'_>) -> Option<usize> {
-    let exception = py.import("sys").ok()?.call_method0("exc_info").ok()?.get_item(1).ok()?;
+    let exception = py.import("sys").or_none()?.call_method0("exc_info").or_none()?.get_item(1).or_none()?;
     (!exception.is_none()).then(|| exception.as_ptr() as usize)
 }
 

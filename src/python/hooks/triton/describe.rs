@@ -56,7 +56,7 @@ pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     for _ in 0..16 {
         // A Python function has none, so the last one that has is Triton's own.
         match get(&inner, "fn") {
-            Some(next) if next.hasattr("fn").unwrap_or(false) => inner = next,
+            Some(next) if next.hasattr("fn").or_none().unwrap_or(false) => inner = next,
             _ => break,
         }
     }
@@ -76,9 +76,9 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> 
     if of_triton && depth < 4 {
         let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
-            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1, left)),
+            "constexpr" => constant.getattr("value").or_none().map(|inner| value_within(&inner, depth + 1, left)),
             "dtype" => get_text(constant, "name"),
-            _ if constant.hasattr("arg_names").unwrap_or(false) => get_text(constant, "__name__"),
+            _ if constant.hasattr("arg_names").or_none().unwrap_or(false) => get_text(constant, "__name__"),
             _ => None,
         };
         if let Some(known) = known {
@@ -107,7 +107,7 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> 
 pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     let of_torch = get_text(dtype.get_type().as_any(), "__module__").is_some_and(|module| module == "torch");
     let said = if of_torch {
-        dtype.str().map_or_else(|_| text(dtype), |text| text.to_string_lossy().into_owned())
+        dtype.str().or_none().map_or_else(|| text(dtype), |text| text.to_string_lossy().into_owned())
     } else {
         value(dtype)
     };
@@ -140,7 +140,7 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
         module: of_info("module").or_else(|| get_text(&python, "__module__")),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
-        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
+        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().or_none()),
     }
 }
 
@@ -196,7 +196,7 @@ fn detail(
     let signature = payload.and_then(|payload| item(payload, "signature")).or_else(|| get(source, "signature"));
     let constants = payload.and_then(|payload| item(payload, "constants")).or_else(|| get(source, "constants"));
     let names = get(source, "fn").and_then(|function| get(&function, "arg_names"));
-    let names: Vec<String> = names.and_then(|names| names.extract().ok()).unwrap_or_default();
+    let names: Vec<String> = names.and_then(|names| names.extract().or_none()).unwrap_or_default();
     Detail {
         signature: signature.map(|signature| pairs(&signature, &names)),
         constexprs: constants.map(|constants| pairs(&constants, &names)),
@@ -214,7 +214,7 @@ fn pairs(mapping: &Bound<'_, PyAny>, names: &[String]) -> String {
 
 fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
     let path: Vec<usize> =
-        key.extract().or_else(|_| key.extract::<usize>().map(|index| vec![index])).unwrap_or_default();
+        key.extract().or_none().or_else(|| Some(vec![key.extract::<usize>().or_none()?])).unwrap_or_default();
     match path.split_first().and_then(|(first, rest)| Some((names.get(*first)?, rest))) {
         Some((name, rest)) => rest.iter().fold(name.clone(), |name, index| format!("{name}[{index}]")),
         None => text(key),
@@ -231,7 +231,7 @@ pub fn first_in_process(py: Python<'_>) -> bool {
     let first = ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
         let key = imports::loaded(py, module).and_then(|module| get(&module, "triton_key"));
         let info = key.and_then(|key| key.call_method0("cache_info").or_none());
-        info.and_then(|info| get(&info, "currsize")?.extract::<u64>().ok()) == Some(0)
+        info.and_then(|info| get(&info, "currsize")?.extract::<u64>().or_none()) == Some(0)
     });
     BEHIND.store(!first, Ordering::Relaxed);
     first

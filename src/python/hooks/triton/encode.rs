@@ -6,8 +6,10 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyT
 use serde_json::{Map, Number, Value, json};
 
 use crate::manifest::literal::{integer, tag};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, type_name};
 use crate::python::host::imports;
+use crate::python::host::unreadable::said;
 
 /// How deep constants may nest, and how many members one has.
 const DEPTH: usize = 16;
@@ -38,13 +40,13 @@ fn within(any: &Bound<'_, PyAny>, depth: usize) -> Result<Value, Unsupported> {
         return Ok(string(any)?.into());
     }
     if any.is_exact_instance_of::<PyInt>() {
-        return Ok(integer(&said(any.repr())?));
+        return Ok(integer(&written(any.repr())?));
     }
     if any.is_exact_instance_of::<PyFloat>() {
-        let number: f64 = any.extract().map_err(|_| "a float".to_owned())?;
+        let number: f64 = any.extract().map_err(said)?;
         return Ok(match Number::from_f64(number) {
             Some(number) => Value::Number(number),
-            None => tag("float", said(any.repr())?.into()),
+            None => tag("float", written(any.repr())?.into()),
         });
     }
     if let Ok(list) = any.cast_exact::<PyList>() {
@@ -84,9 +86,9 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
         return None;
     }
     match type_name(any).as_str() {
-        "dtype" => Some(said(any.str()).map(|name| tag("dtype", name.into()))),
+        "dtype" => Some(written(any.str()).map(|name| tag("dtype", name.into()))),
         "constexpr" => {
-            let value = any.getattr("value").map_err(|error| error.to_string());
+            let value = any.getattr("value").map_err(said);
             Some(value.and_then(|value| within(&value, depth + 1)).map(|value| tag("constexpr", value)))
         }
         _ => frozen(any, &class, depth),
@@ -96,7 +98,7 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
 /// A `JITFunction`, or a class derived from it.
 fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
     let jit = imports::loaded(any.py(), "triton.runtime.jit").and_then(|module| get(&module, "JITFunction"))?;
-    if !any.get_type().is_subclass(&jit).unwrap_or(false) {
+    if !any.get_type().is_subclass(&jit).or_none().unwrap_or(false) {
         return None;
     }
     let kernel = super::kernel_name::kernel(any);
@@ -105,13 +107,13 @@ fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
 
 /// Whether a class is Triton's own.
 pub fn is_of_triton(class: &Bound<'_, PyType>) -> bool {
-    class.module().is_ok_and(|module| module.to_string_lossy().starts_with("triton."))
+    class.module().or_none().is_some_and(|module| module.to_string_lossy().starts_with("triton."))
 }
 
 /// A frozen data class: a layout. Its fields are all that it is.
 fn frozen(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Option<Result<Value, Unsupported>> {
     let parameters = get(class.as_any(), "__dataclass_params__")?;
-    if !get(&parameters, "frozen")?.is_truthy().unwrap_or(false) {
+    if !get(&parameters, "frozen")?.is_truthy().or_none().unwrap_or(false) {
         return None;
     }
     Some(fields(any, class, depth))
@@ -120,10 +122,10 @@ fn frozen(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Op
 fn fields(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Result<Value, Unsupported> {
     let mut encoded = Map::new();
     let fields = get(class.as_any(), "__dataclass_fields__").and_then(|fields| fields.cast_into::<PyDict>().ok());
-    for (name, field) in fields.iter().flat_map(|fields| fields.items()).filter_map(|pair| pair.extract().ok()) {
+    for (name, field) in fields.iter().flat_map(|fields| fields.items()).filter_map(|pair| pair.extract().or_none()) {
         let (name, field): (String, Bound<'_, PyAny>) = (name, field);
-        if get(&field, "init").is_some_and(|init| init.is_truthy().unwrap_or(false)) {
-            let value = any.getattr(&*name).map_err(|error| error.to_string())?;
+        if get(&field, "init").is_some_and(|init| init.is_truthy().or_none().unwrap_or(false)) {
+            let value = any.getattr(&*name).map_err(said)?;
             encoded.insert(name, within(&value, depth + 1)?);
         }
     }
@@ -133,13 +135,13 @@ fn fields(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Re
 /// Members of enumerations, and torch's types.
 fn of_python(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
     let class = any.get_type();
-    if class.module().is_ok_and(|module| module == "torch") && type_name(any) == "dtype" {
+    if class.module().or_none().is_some_and(|module| module == "torch") && type_name(any) == "dtype" {
         // `torch.float16`
-        let name = said(any.str()).map(|name| name.rsplit('.').next().unwrap_or_default().to_owned());
+        let name = written(any.str()).map(|name| name.rsplit('.').next().unwrap_or_default().to_owned());
         return Some(name.map(|name| tag("torch.dtype", name.into())));
     }
     let enumeration = imports::loaded(any.py(), "enum").and_then(|module| get(&module, "Enum"))?;
-    if !class.is_subclass(&enumeration).unwrap_or(false) {
+    if !class.is_subclass(&enumeration).or_none().unwrap_or(false) {
         return None;
     }
     let member = get(any, "_name_").ok_or_else(|| of_type(any)).and_then(|name| string(&name));
@@ -148,8 +150,8 @@ fn of_python(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
 
 /// Where a class is found again.
 pub fn path(class: &Bound<'_, PyType>) -> Result<(String, String), Unsupported> {
-    let module = class.module().map_err(|error| error.to_string())?.to_string_lossy().into_owned();
-    let name = class.qualname().map_err(|error| error.to_string())?.to_string_lossy().into_owned();
+    let module = class.module().map_err(said)?.to_string_lossy().into_owned();
+    let name = class.qualname().map_err(said)?.to_string_lossy().into_owned();
     match name.contains("<locals>") {
         true => Err(format!("a constant of the class {name}, which is local")),
         false => Ok((module, name)),
@@ -157,7 +159,8 @@ pub fn path(class: &Bound<'_, PyType>) -> Result<(String, String), Unsupported> 
 }
 
 fn of_type(any: &Bound<'_, PyAny>) -> Unsupported {
-    let module = any.get_type().module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
+    let module =
+        any.get_type().module().or_none().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     format!("a constant of type {module}.{}", type_name(any))
 }
 
@@ -167,6 +170,6 @@ fn string(any: &Bound<'_, PyAny>) -> Result<String, Unsupported> {
     text.to_cow().map(|text| text.into_owned()).map_err(|_| "a text that is no Unicode".to_owned())
 }
 
-fn said(text: PyResult<Bound<'_, PyString>>) -> Result<String, Unsupported> {
-    text.map_err(|error| error.to_string()).and_then(|text| string(text.as_any()))
+fn written(text: PyResult<Bound<'_, PyString>>) -> Result<String, Unsupported> {
+    text.map_err(said).and_then(|text| string(text.as_any()))
 }
