@@ -27,8 +27,8 @@ use crate::stats::Stats;
 /// everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
 /// marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 ///
-/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
-/// `OTEL_*`) that cannot be used, naming it.
+/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with.
+/// Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`, `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
 #[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
