@@ -119,6 +119,18 @@ pub struct Recorded {
     pub live: Option<Live>,
 }
 
+/// Where an event was put.
+struct Placed {
+    scope: Scope,
+    live: Option<Live>,
+    /// Whether it is the first that its requests waited for.
+    first: bool,
+    /// Whether its requests had been served when it ended.
+    late: bool,
+    /// Events beyond a span's limit.
+    dropped: usize,
+}
+
 /// Decides: are we armed, what mode, who is in scope, which sink gets it.
 pub struct Monitor {
     config: Arc<Config>,
@@ -259,64 +271,89 @@ impl Monitor {
     }
 
     /// A stall has ended, as `event` tells. None if it began before arming: that is warm-up, and only counted.
-    pub fn finish(&self, pending: &Pending, mut event: CompileEvent) -> Option<Recorded> {
+    pub fn finish(&self, pending: &Pending, event: CompileEvent) -> Option<Recorded> {
         self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
             return None;
         }
+        let event = Arc::new(self.completed(pending, event));
+        let placed = self.place(pending, &event);
+        self.count(pending, &event, &placed);
+        let waiting = placed.scope.waiting();
+        let error = pending.release(self.unexpected(&event, waiting), event.failure.is_some());
+        if self.config.events != Events::Span && placed.dropped == 0 {
+            self.emit(&event, &placed.scope.identities(), waiting, error.is_some());
+        }
+        match &error {
+            Some(error) => self.raise(error, &placed),
+            None => self.settle(pending, &event, &placed),
+        }
+        Some(Recorded { event, waiting, outermost: pending.outermost, scope: placed.scope, error, live: placed.live })
+    }
+
+    /// The event with what only the monitor knows.
+    fn completed(&self, pending: &Pending, mut event: CompileEvent) -> CompileEvent {
         if event.started == 0 {
             event.started = pending.started;
         }
-        self.stats.add(counter(event.kind), 1);
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
         event.stalls = !from_disk || event.duration >= self.config.load_threshold;
-        let event = Arc::new(event);
+        event
+    }
+
+    /// Puts the event where its requests are: on our spans, on a live one, or on both.
+    fn place(&self, pending: &Pending, event: &Arc<CompileEvent>) -> Placed {
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
         let live = pending.live.clone().filter(|_| !gone);
-        let (scope, stalled, late) = self.add(pending, &event, gone);
+        let (scope, stalled, late) = self.add(pending, event, gone);
         if live.is_none() && stalled.first && !late {
             self.open(&scope);
         }
         self.export(stalled.spans);
-        self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
-        self.sinks.metrics.add(&event, scope.identity().as_ref());
+        let first_there = live.as_ref().is_none_or(|live| live.add(event, self.config.events != Events::Log));
+        Placed { scope, live, first: first_there && stalled.first_stall, late, dropped: stalled.dropped as usize }
+    }
+
+    /// Counts the event, and the requests that had not waited before.
+    fn count(&self, pending: &Pending, event: &CompileEvent, placed: &Placed) {
+        let scope = &placed.scope;
+        self.stats.add(counter(event.kind), 1);
+        self.stats.add(Counter::EventsDropped, placed.dropped);
+        self.sinks.metrics.add(event, scope.identity().as_ref());
         if pending.outermost {
-            self.sinks.metrics.add_time(&event);
+            self.sinks.metrics.add_time(event);
         }
-        let first = match &live {
-            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first_stall,
-            None => stalled.first_stall,
-        };
-        if first && scope.waiting() > 0 {
+        if placed.first && scope.waiting() > 0 {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
             self.stats.add(Counter::RequestsOmitted, scope.omitted());
             self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
         }
-        let error = pending.release(self.unexpected(&event, scope.waiting()), event.failure.is_some());
-        if self.config.events != Events::Span && stalled.dropped == 0 {
-            self.emit(&event, &scope.identities(), scope.waiting(), error.is_some());
+    }
+
+    /// Marks the requests as failed: `error` will be raised in them.
+    fn raise(&self, error: &UnexpectedCompile, placed: &Placed) {
+        self.stats.add(Counter::Raised, 1);
+        let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
+        self.export(placed.scope.fail(&failure, self.now_in(&placed.scope), &self.config.limits));
+        if let Some(live) = &placed.live {
+            live.fail(&failure);
         }
-        if let Some(error) = &error {
-            self.stats.add(Counter::Raised, 1);
-            let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
-            self.export(scope.fail(&failure, self.now_in(&scope), &self.config.limits));
-            if let Some(live) = &live {
-                live.fail(&failure);
-            }
-        } else if late || (scope.is_orphan() && pending.outermost) {
+    }
+
+    /// Ends a scope that has no other end, and says to a Rust program what happened.
+    fn settle(&self, pending: &Pending, event: &CompileEvent, placed: &Placed) {
+        let scope = &placed.scope;
+        if placed.late || (scope.is_orphan() && pending.outermost) {
             self.export(scope.close(event.ended(), &self.config.limits));
         }
-        if error.is_none() {
-            let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
-            if !report::stall(&event, waiting, request, || describe(&event, waiting)) {
-                self.stats.fault("tracing");
-            }
+        let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
+        if !report::stall(event, waiting, request, || describe(event, waiting)) {
+            self.stats.fault("tracing");
         }
-        Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
     }
 
     /// Adds a stall to the scope that it began in, or to one that continues it if that has ended: then true as well.
