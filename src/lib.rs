@@ -53,7 +53,7 @@ pub mod clock;
 pub mod config;
 pub mod export;
 #[cfg(feature = "view")]
-pub mod findings;
+mod findings;
 mod installed;
 pub mod live;
 pub mod manifest;
@@ -69,7 +69,7 @@ pub mod scope;
 pub mod semconv;
 pub mod stats;
 #[cfg(feature = "view")]
-pub mod view;
+mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 #[cfg(feature = "sdk")]

@@ -294,9 +294,7 @@ impl Monitor {
 
     /// The event with what only the monitor knows.
     fn completed(&self, pending: &Pending, mut event: CompileEvent) -> CompileEvent {
-        if event.started == 0 {
-            event.started = pending.started;
-        }
+        event.started.get_or_insert(pending.started);
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
@@ -359,7 +357,7 @@ impl Monitor {
     /// Adds a stall to the scope that it began in, or to one that continues it if that has ended: then true as well.
     fn add(&self, pending: &Pending, event: &Arc<CompileEvent>, gone: bool) -> (Scope, Stalled, bool) {
         let mut scope = match pending.scope.live_span() {
-            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
+            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.began()),
             _ => pending.scope.clone(),
         };
         let own_span = self.config.compile_spans || gone;
@@ -369,7 +367,7 @@ impl Monitor {
             match scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits) {
                 Some(stalled) => return (scope, stalled, late),
                 // Maybe another thread ended it in this moment, so the scope itself has to say so.
-                None => (late, scope) = (true, scope.reopened(event.started)),
+                None => (late, scope) = (true, scope.reopened(event.began())),
             }
         }
     }
@@ -379,11 +377,10 @@ impl Monitor {
     /// # Errors
     /// In error mode, after the span has been marked as failed and flushed (within `JITSPAN_FLUSH_TIMEOUT`).
     pub fn record(&self, mut event: CompileEvent) -> Result<(), UnexpectedCompile> {
-        if event.started == 0 {
-            event.started = self.source.now().saturating_sub(nanos(event.duration));
-        }
+        let ago = nanos(event.duration);
+        let started = *event.started.get_or_insert_with(|| self.source.now().saturating_sub(ago));
         let mut pending = self.begin(crate::live::rust::place, None);
-        pending.started = event.started;
+        pending.started = started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
         // It is counted there.
         let _ = self.keep(&recorded);
@@ -514,7 +511,7 @@ impl Monitor {
             .map(|identity| LogEvent {
                 context: identity.clone(),
                 name: event.kind.event_name().into(),
-                time: event.started,
+                time: event.began(),
                 observed: event.ended(),
                 severity,
                 body: describe(event, waiting),

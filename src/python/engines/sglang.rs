@@ -247,7 +247,7 @@ fn tell(requests: &Bound<'_, PyAny>, core: &Core, failed: Option<&str>) -> PyRes
         let Some(context) = trace_context(&request?) else { continue };
         for event in &stalls {
             let attributes = mapping(py, &event.attributes())?;
-            context.call_method1("trace_event", (event.kind.event_name(), 1, event.started, attributes))?;
+            context.call_method1("trace_event", (event.kind.event_name(), 1, event.began(), attributes))?;
         }
         context.call_method1("trace_set_thread_attrs", (mapping(py, &core.summary().0)?,))?;
         if let Some(failed) = failed {

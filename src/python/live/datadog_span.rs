@@ -89,7 +89,7 @@ impl LiveSpan for DatadogSpan {
     fn add(&self, event: &CompileEvent) {
         self.with(|span| {
             let Some(add) = get(span, "_add_event") else { return Ok(()) };
-            add.call1((event.kind.event_name(), mapping(span.py(), &event.attributes())?, event.started)).map(drop)
+            add.call1((event.kind.event_name(), mapping(span.py(), &event.attributes())?, event.began())).map(drop)
         });
     }
 

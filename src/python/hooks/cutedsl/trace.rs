@@ -93,7 +93,7 @@ fn follow(py: Python<'_>, subject: Subject) -> After {
 fn fail(py: Python<'_>, trace: &Trace, error: &PyErr) {
     let Some(pending) = stall::begin(py) else { return };
     let (mut event, specialization) = describe::event(py, &trace.subject);
-    event.started = trace.started;
+    event.started = Some(trace.started);
     event.duration = trace.clock.elapsed();
     event.failure = Some(stall::failure(py, error));
     explain(&mut event, &specialization);
@@ -157,7 +157,7 @@ fn built(
         event.kind = Kind::Load;
         event.cache = CacheResult::Hit;
     }
-    event.started = started;
+    event.started = Some(started);
     event.duration = duration;
     event.failure = outcome.err().map(|error| stall::failure(py, error));
     let rest = duration.saturating_sub(traced).saturating_sub(pipeline.unwrap_or_default());

@@ -33,7 +33,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
     let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
-    event.started = pending.started().saturating_sub(nanos(heard.total));
+    event.started = Some(pending.started().saturating_sub(nanos(heard.total)));
     event.duration = heard.total;
     event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };
     event.stages = heard.stages;
