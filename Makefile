@@ -12,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard jitspan.pyi README.md
 
 # Two pips at work in one virtual environment break it.
 .NOTPARALLEL:
-.PHONY: fuzz test-fuzz test-model bench help demo test test-rust test-python lint lint-rust lint-python stub check-stub wheel clean
+.PHONY: fuzz test-fuzz test-model help demo test test-both test-rust test-python lint lint-rust lint-python lint-types stub check-stub clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -20,16 +20,18 @@ help: ## Show this list.
 demo: $(STAMPS)/demo $(STAMPS)/triton $(STAMPS)/jitspan ## Run a server with an unexpected compile and show which request paid for it.
 	@$(BIN)/python examples/demo.py
 
-test: lint test-rust test-python ## Run all lints and tests that this machine can run.
+test: lint test-both ## Run all lints and tests that this machine can run.
 	@echo
 	@echo "make test: all passed. Not covered by it:"
 	@$(BIN)/python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null \
 		&& echo "  - launches on the GPU: the tests use the fake one always; \`make demo\` uses the real one" \
 		|| echo "  - launches on a GPU: none here, or torch is missing; all compiles were real, the launches were not"
 	@echo "  - Triton versions other than $$($(BIN)/python -c 'from importlib.metadata import version; print(version("triton"))'): \`make test-triton\`"
+	@echo "  - what has a target of its own: test-cutedsl test-runtimes test-engines test-live-spans test-collector test-backends"
+	@echo "    test-hostile test-model test-fuzz test-sanitizers test-ray dist; \`make help\` says what each is"
 	@echo "  - tests reported above as ignored or skipped, each with its reason"
 
-lint: lint-rust lint-python check-stub ## Check format and lints.
+lint: lint-rust lint-python lint-types check-stub ## Check format and lints.
 
 lint-rust: | check-rust
 	cargo fmt --check
@@ -40,22 +42,34 @@ lint-python: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Over the stub that is committed, and the examples; tests/python/test_stub.py holds the stub against the built module.
+lint-types: $(STAMPS)/test
+	$(BIN)/mypy
+	$(BIN)/pyright
+
 check-stub: $(STAMPS)/build | check-rust
 	$(BIN)/python tools/stub.py --check
 
-# Without features first: the core must build and pass without PyO3.
+# At the same time: the Rust tests wait for clocks and sockets, most of theirs is idle. What they say comes at the end.
+test-both: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan | check-rust
+	cargo test --locked --features sdk,view --no-run
+	@log=$$(mktemp); $(MAKE) --no-print-directory test-rust > $$log 2>&1 & rust=$$!; \
+		$(MAKE) --no-print-directory test-python; python=$$?; \
+		wait $$rust; rust=$$?; cat $$log; rm -f $$log; \
+		[ $$rust -eq 0 ] && [ $$python -eq 0 ]
+
+# Once, with all that needs no PyO3. Nothing behaves otherwise without a feature; that it builds so is the linter's.
 test-rust: | check-rust
-	cargo test --locked --no-fail-fast
 	cargo test --locked --no-fail-fast --features sdk,view
 
+# Most wait for a process of their own, so there is room for more at a time than cores.
+TEST_PROCESSES ?= 3
+
 test-python: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 stub: $(STAMPS)/build | check-rust ## Write jitspan.pyi from the Rust items.
 	$(BIN)/python tools/stub.py
-
-wheel: $(STAMPS)/build | check-rust ## Build the wheel as it is released, into dist/.
-	$(BIN)/maturin build --release --out dist
 
 FUZZ_SECONDS ?= 60
 
@@ -78,9 +92,6 @@ test-model: | check-rust $(STAMPS)/venv ## Try every order in which the exporter
 		| $(BIN)/python -c 'import json, sys; print([json.loads(line).get("executable") for line in sys.stdin][-2])'); \
 	$$tests pipe::model:: installed::model::
 
-bench: ## Measure what exporting costs; figures are in benches/README.md.
-	cargo bench --locked --bench export
-
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) build dist target fuzz/target .pytest_cache .ruff_cache
 
@@ -88,7 +99,7 @@ clean: ## Remove everything that was made here.
 $(STAMPS)/jitspan: $(SOURCES) $(STAMPS)/build | check-rust
 	@echo "make: building jitspan; the first time takes some minutes"
 	@rm -rf dist/debug
-	$(BIN)/maturin build --out dist/debug
+	$(BIN)/maturin build --locked --out dist/debug
 	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/debug/*.whl
 	@touch $@
 
@@ -124,7 +135,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-include make/backends.mk make/cutedsl.mk make/engines.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
+include make/backends.mk make/bench.mk make/cutedsl.mk make/dist.mk make/docs.mk make/engines.mk make/examples.mk make/hostile.mk make/live-spans.mk make/runtimes.mk make/triton.mk
 
 .PHONY: check-rust
 check-rust:

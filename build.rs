@@ -13,6 +13,18 @@ fn main() {
     }
     let commit = from_git(folder).or_else(|| from_cargo(folder)).unwrap_or_else(|| "unknown commit".to_owned());
     println!("cargo:rustc-env=COMMIT={commit}");
+    #[cfg(feature = "python")]
+    refuse_free_threaded();
+}
+
+/// No wheel of ours is installed there (they are abi3), so pip builds the source. What is told by the interpreter's lock
+/// (who is inside, that natives do not meet) would not hold, and no such Python has been at hand to test with.
+#[cfg(feature = "python")]
+fn refuse_free_threaded() {
+    use pyo3_build_config::BuildFlag;
+    if pyo3_build_config::get().build_flags().0.contains(&BuildFlag::Py_GIL_DISABLED) {
+        println!("cargo::error=jitspan does not work with a free-threaded Python yet: install it in one with the GIL");
+    }
 }
 
 /// Only of a repository that is ours: a source distribution may lie unpacked in somebody else's.

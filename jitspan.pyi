@@ -53,7 +53,7 @@ class BoundFunction:
     """
     A callable that runs in the scope it was bound to; made by `bind()`.
     """
-    def __call__(self, /, *args, **kwargs) -> Any: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def __wrapped__(self, /) -> Any: ...
 
@@ -64,7 +64,7 @@ class Instrumentor:
     over ("now", "after=<seconds>", or "manual", the default).
     """
     def __new__(cls, /) -> Instrumentor: ...
-    def instrument(self, /, **options) -> None:
+    def instrument(self, /, **options: Any) -> None:
         """
         Puts the hooks in place.
         """
@@ -77,7 +77,7 @@ class Instrumentor:
         """
         Whether `activate()` has been called.
         """
-    def uninstrument(self, /, **options) -> None:
+    def uninstrument(self, /, **options: Any) -> None:
         """
         As `deactivate()`.
         """
@@ -175,7 +175,7 @@ class Scope:
     def __exit__(self, /, exception_type: Any | None = None, exception: Any | None = None, traceback: Any | None = None) -> None: ...
     def __repr__(self, /) -> str: ...
 
-def _engine_points() -> list:
+def _engine_points() -> list[Any]:
     """
     For the contract test, and for `status()`: engine, point, how it is reached, its places, what became of it, where
     or why, and what is lost without it.

@@ -20,9 +20,11 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -171,7 +173,7 @@ def check(requests: list[Request], traces: Path) -> None:
             raise DemoFailed(f"trace {trace_id}: the compile took {duration} s, and the client waited {waited} s")
 
 
-def compiles(trace: dict) -> list[tuple[str, float]]:
+def compiles(trace: dict[str, Any]) -> list[tuple[str, float]]:
     """The kernel and the duration in seconds of each compile of a trace."""
     return [
         (event["attributes"]["jit.kernel.name"], event["attributes"]["jit.duration"])
@@ -215,7 +217,7 @@ class Child:
 
 
 @contextmanager
-def child(name: str, command: list[str], folder: Path, environment: dict[str, str]):
+def child(name: str, command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[Child]:
     """A running process, which is gone when the block is left, however it is left."""
     stdout, stderr = (folder / f"{name}.{stream}" for stream in ("stdout", "stderr"))
     with stdout.open("wb") as out, stderr.open("wb") as err:

@@ -65,7 +65,7 @@ class FakeTensor:
         return self
 
 
-class FakeDriver(DriverBase):
+class FakeDriver(DriverBase):  # type: ignore[misc]
     """What Triton asks of a driver, with an H100's answers."""
 
     def __init__(self, target: GPUTarget = HOPPER) -> None:
@@ -76,9 +76,8 @@ class FakeDriver(DriverBase):
     def launcher_cls(self, _source: Any, metadata: Any) -> Callable[..., None]:
         """Takes the place of the C launcher: runs the hooks around a launch and notes that it happened."""
 
-        def launch(
-            grid_x, grid_y, grid_z, _stream, _function, _packed, launch_metadata, enter_hook, exit_hook, *_arguments
-        ):
+        def launch(*arguments: Any) -> None:
+            grid_x, grid_y, grid_z, _stream, _function, _packed, launch_metadata, enter_hook, exit_hook = arguments[:9]
             if enter_hook is not None:
                 enter_hook(launch_metadata)
             self.launches.append(Launch(metadata.name, (grid_x, grid_y, grid_z)))
@@ -104,7 +103,8 @@ class FakeDriver(DriverBase):
         return 0
 
     def get_device_capability(self, _device: int = 0) -> tuple[int, int]:
-        return divmod(self.target.arch, 10)
+        major, minor = divmod(int(self.target.arch), 10)
+        return major, minor
 
     def get_active_torch_device(self) -> str:
         return "cuda:0"

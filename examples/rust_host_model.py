@@ -12,8 +12,8 @@ fake_gpu.install()
 SCORES, WEIGHTS = fake_gpu.FakeTensor("float32"), fake_gpu.FakeTensor("float32")
 
 
-@triton.jit
-def attention_softmax(output, scores, length, BLOCK: tl.constexpr):
+@triton.jit  # type: ignore[untyped-decorator]
+def attention_softmax(output, scores, length, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     column = tl.arange(0, BLOCK)
     inside = column < length
     score = tl.load(scores + column, mask=inside, other=-float("inf"))
@@ -22,11 +22,11 @@ def attention_softmax(output, scores, length, BLOCK: tl.constexpr):
 
 
 def generate(length: int) -> int:
-    block = triton.next_power_of_2(length)
+    block: int = triton.next_power_of_2(length)
     attention_softmax[(1,)](WEIGHTS, SCORES, length, BLOCK=block)
     return block
 
 
 generate(128)
 # `jitspan` is the module that the Rust program has registered, not the wheel: the wheel could not see its spans.
-jitspan.activate(mode=os.environ.get("JIT_MONITOR_MODE", "warn"))
+jitspan.activate(mode="error" if os.environ.get("JIT_MONITOR_MODE") == "error" else "warn")

@@ -10,7 +10,9 @@ each block size, and a warm-up that was thought to cover what comes. The lines w
 import argparse
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import jitspan
 import triton
@@ -38,8 +40,8 @@ WARM_UP_LENGTHS = (128, 256, 512, 1024, 2048)
 logger = logging.getLogger("serve")
 
 
-@triton.jit
-def attention_softmax(output, scores, length, BLOCK: tl.constexpr):
+@triton.jit  # type: ignore[untyped-decorator]
+def attention_softmax(output, scores, length, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
     inside = column < length
@@ -48,7 +50,7 @@ def attention_softmax(output, scores, length, BLOCK: tl.constexpr):
     tl.store(output + row * length + column, weight / tl.sum(weight, axis=0), mask=inside)
 
 
-def new_tensor():
+def new_tensor() -> Any:
     return torch.zeros(HEADS * LONGEST_PROMPT, device="cuda") if HAS_GPU else fake_gpu.FakeTensor("float32")
 
 
@@ -62,7 +64,7 @@ def model_step(length: int) -> None:
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI):
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     for length in WARM_UP_LENGTHS:
         model_step(length)
     logger.info("warm-up done for prompts of %s tokens, on a %s", WARM_UP_LENGTHS, "GPU" if HAS_GPU else "fake GPU")

@@ -13,17 +13,46 @@ TORCH_NEWEST := $(lastword $(TORCH_TESTED))
 RUNTIMES_TESTED := flashinfer/0.7.2.post1 tilelang/0.1.15 deep_gemm/0.2.5
 RUNTIMES_ALL := $(RUNTIMES_TESTED) flashinfer/0.3.1 tilelang/0.1.8 sglang/0.5.23
 
+# Triton under another name.
+TRITON_FORK := tokenspeed_triton/3.9.10.post20261028
+
+# What takes neither a large download nor torch: the oldest and the newest of each.
+SMALL_RUNTIMES := numba/0.59.1 numba/0.68.1 jax/0.4.38 jax/0.10.2 warp/1.5.1 warp/1.19.0
+DISTRIBUTION = $(if $(filter warp/%,$(1)),warp-lang,$(firstword $(subst /, ,$(1))))==$(lastword $(subst /, ,$(1)))
+
 STUBS := tests/python/runtimes/stub_libraries.py
 SITE = lib/python$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_python_version())')/site-packages
 INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target
 
-.PHONY: test-runtimes test-runtimes-matrix
+.PHONY: test-runtimes test-runtimes-matrix test-runtimes-small
 
-test-runtimes: $(STAMPS)/test $(STAMPS)/jitspan build/torch/$(TORCH_NEWEST)/.installed $(RUNTIMES_TESTED:%=build/%/.installed) ## Run the tests of torch.compile, FlashInfer, TileLang and DeepGEMM.
-	JITSPAN_TORCH="$(TORCH_NEWEST)" JITSPAN_RUNTIMES="$(RUNTIMES_TESTED)" $(BIN)/python -m pytest tests/python/runtimes
+test-runtimes: $(STAMPS)/test $(STAMPS)/jitspan $(STAMPS)/triton build/torch/$(TORCH_NEWEST)/.installed $(RUNTIMES_TESTED:%=build/%/.installed) $(SMALL_RUNTIMES:%=build/%/.installed) build/$(TRITON_FORK)/.installed ## Run the tests of all other runtimes, each in its newest version.
+	JITSPAN_TORCH="$(TORCH_NEWEST)" JITSPAN_RUNTIMES="$(RUNTIMES_TESTED)" \
+		JITSPAN_SMALL_RUNTIMES="$(SMALL_RUNTIMES)" JITSPAN_TRITON_FORK="$(TRITON_FORK)" $(BIN)/python -m pytest tests/python/runtimes
 
 test-runtimes-matrix: $(STAMPS)/test $(STAMPS)/jitspan $(TORCH_TESTED:%=build/torch/%/.installed) $(RUNTIMES_ALL:%=build/%/.installed) ## The same for the oldest versions too, and for SGLang's load_jit.
 	JITSPAN_TORCH="$(TORCH_TESTED)" JITSPAN_RUNTIMES="$(RUNTIMES_ALL)" $(BIN)/python -m pytest tests/python/runtimes
+
+test-runtimes-small: $(STAMPS)/test $(STAMPS)/triton $(STAMPS)/jitspan $(SMALL_RUNTIMES:%=build/%/.installed) build/$(TRITON_FORK)/.installed ## Run those of numba, JAX, Warp and Triton's fork, which are installed in a minute.
+	JITSPAN_SMALL_RUNTIMES="$(SMALL_RUNTIMES)" JITSPAN_TRITON_FORK="$(TRITON_FORK)" \
+		$(BIN)/python -m pytest tests/python/runtimes/test_small.py tests/python/runtimes/test_triton_fork.py
+
+# Only wheels: a source of one of them would want LLVM or CUDA.
+$(SMALL_RUNTIMES:%=build/%/.installed): build/%/.installed: $(STAMPS)/venv
+	@echo "make: installing $(call DISTRIBUTION,$*)"
+	@rm -rf build/$*
+	@mkdir -p build/$(*D)
+	@$(PYTHON) -m venv --without-pip build/$*
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --only-binary :all: \
+		--target build/$*/$(SITE) $(call DISTRIBUTION,$*)
+	@touch $@
+
+build/$(TRITON_FORK)/.installed: $(STAMPS)/venv
+	@echo "make: installing $(TRITON_FORK), which is large"
+	@rm -rf build/$(TRITON_FORK)
+	@mkdir -p build/$(TRITON_FORK)/$(SITE)
+	$(INSTALL) build/$(TRITON_FORK)/$(SITE) tokenspeed-triton==$(notdir $(TRITON_FORK))
+	@touch $@
 
 build/torch/%/.installed: $(STAMPS)/venv
 	@echo "make: installing torch $*, which is large"

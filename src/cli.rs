@@ -1,13 +1,17 @@
 //! The command line of `jitspan`. A new command is a file under `cli/` with what the user can say, a `Command`, and a
 //! line where commands are carried out: [`run`] here, and `python/surface/api.rs` for those that need Python.
 //!
-//! Exit statuses are the same for all of them, and in the help of each: 0 done, 1 it failed, 2 called wrongly.
+//! Exit statuses are the same for all of them, and in the help of each: 0 done, 1 it failed, 2 called wrongly. The one of
+//! `jitspan busy` is its answer.
 
+pub mod busy;
 pub mod doctor;
 pub mod manifest;
+mod processes;
 pub mod report;
 pub mod run;
 pub mod shell;
+pub mod top;
 pub mod view;
 pub mod warm;
 
@@ -19,11 +23,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::environment::Shell;
+use busy::BusyArguments;
 use doctor::DoctorArguments;
 use manifest::ManifestArguments;
 use report::ReportArguments;
 use run::RunArguments;
 use shell::{CompletionsArguments, ManArguments};
+use top::TopArguments;
 use view::ViewArguments;
 use warm::WarmArguments;
 
@@ -37,11 +43,13 @@ const EXAMPLES: &str = "\
 Examples:
   jitspan run --arm after=60 -- python serve.py   watch a program that knows nothing of jitspan
   jitspan view                                    print each request that waited for a compile
+  jitspan top                                     what compiles now, for whom
   jitspan doctor                                  why do I see nothing?
 
 vLLM and SGLang need no command: install jitspan beside them.
 
-Exit status: 0 done; 1 it failed; 2 called wrongly; `jitspan run` ends as the program that it runs.";
+Exit status: 0 done; 1 it failed; 2 called wrongly; `jitspan run` ends as the program that it runs, and
+`jitspan busy` says by it whether something compiles.";
 
 /// Which request paid for a kernel compile?
 #[derive(Debug, Parser)]
@@ -59,6 +67,10 @@ pub enum Command {
     Run(RunArguments),
     /// Receive OpenTelemetry traces and print those in which a request waited for a compile
     View(ViewArguments),
+    /// Show what each process of this host compiles now, for whom, and what it has lost
+    Top(TopArguments),
+    /// Say by the exit status whether something compiles: for liveness probes
+    Busy(BusyArguments),
     /// Say what is watched, what each setting comes to, and whether the collector answers
     Doctor(DoctorArguments),
     /// Show which kernels compiled late, what it cost, and what to add to the warm-up
@@ -145,6 +157,8 @@ pub fn run(command: Command) -> Result<u8, Command> {
         }
         Command::Report(arguments) => Ok(report::run(&arguments)),
         Command::Manifest(arguments) => Ok(manifest::run(&arguments)),
+        Command::Top(arguments) => Ok(top::run(&arguments)),
+        Command::Busy(arguments) => Ok(busy::run(&arguments)),
         Command::Completions(arguments) => Ok(arguments.run()),
         Command::Man(arguments) => Ok(arguments.run()),
         Command::Doctor(_) | Command::Run(_) | Command::Warm(_) => Err(command),

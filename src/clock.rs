@@ -6,6 +6,11 @@ use opentelemetry::trace::{SpanId, TraceId};
 
 use crate::model::event::{UnixNanos, nanos};
 
+/// A time of the system, as the wire counts it.
+pub fn unix(time: SystemTime) -> UnixNanos {
+    time.duration_since(UNIX_EPOCH).map_or(0, nanos)
+}
+
 /// Tells the time on the wire, and makes ids.
 pub trait Source: Send + Sync + 'static {
     /// The time now.

@@ -47,6 +47,7 @@
 //! ```
 #![cfg_attr(not(feature = "sdk"), doc = "\n[`export_through`]: https://docs.rs/jitspan")]
 
+pub mod board;
 #[cfg(feature = "view")]
 pub mod cli;
 pub mod clock;
@@ -69,7 +70,7 @@ pub mod scope;
 pub mod semconv;
 pub mod stats;
 #[cfg(feature = "view")]
-mod view;
+pub mod view;
 
 pub use config::{Config, ConfigError, Mode, Settings};
 #[cfg(feature = "sdk")]

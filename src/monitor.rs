@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, TraceState};
 
+use crate::board::claim::{self, Ended};
+use crate::board::record::About;
+use crate::board::{Board, Entry};
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
 use crate::export::sinks::{Sinks, wait_for_all};
@@ -47,6 +50,32 @@ pub struct Pending {
     held: Option<Arc<Held>>,
     /// Whether it is the one that holds the others back.
     holds: bool,
+    shown: Shown,
+}
+
+/// Where everybody can see that it goes on.
+struct Shown {
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    state: Mutex<Option<(Option<Entry>, Option<String>)>>,
+}
+
+impl Shown {
+    fn take(&self) -> Option<Entry> {
+        // A forked child has copies, and must not wait for a lock that another thread of its parent held.
+        if !self.board.is_ours() {
+            return None;
+        }
+        let (entry, runtime) = self.state.lock().take()?;
+        runtime.iter().for_each(|runtime| self.metrics.end(runtime));
+        entry
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
 }
 
 /// What is kept back until an operation has ended in which nothing may raise.
@@ -87,6 +116,18 @@ impl Pending {
         None
     }
 
+    /// Shows that it goes on: on the board, and among the compiles in progress. What is only told when it is over need not
+    /// say so. Once.
+    pub fn shows(&self, about: About<'_>) {
+        let mut state = self.shown.state.lock();
+        if state.is_none() {
+            let runtime = self.outermost.then(|| about.runtime.to_owned());
+            runtime.iter().for_each(|runtime| self.shown.metrics.begin(runtime));
+            let when = (self.started, !self.outermost, self.armed);
+            *state = Some((self.shown.board.begin(about, &self.scope, when), runtime));
+        }
+    }
+
     /// When it began.
     pub fn started(&self) -> UnixNanos {
         self.started
@@ -95,6 +136,11 @@ impl Pending {
     /// How long it has been going on.
     pub fn elapsed(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.scope.waiting()
     }
 
     /// Whether it began after arming.
@@ -144,6 +190,7 @@ pub struct Monitor {
     open: Mutex<Vec<WeakScope>>,
     live: LiveScopes,
     manifest: Option<Writer>,
+    board: Arc<Board>,
 }
 
 impl Monitor {
@@ -152,7 +199,19 @@ impl Monitor {
         let (armed, lenient, sinks) = (AtomicBool::new(true), AtomicBool::new(false), sinks.into());
         let (open, live, manifest) =
             (Mutex::default(), LiveScopes::default(), config.manifest.clone().map(Writer::new));
-        Monitor { config, source, sinks, stats, armed, lenient, open, live, manifest }
+        Monitor { config, source, sinks, stats, armed, lenient, open, live, manifest, board: Arc::default() }
+    }
+
+    /// Which says on `board` what it compiles.
+    #[must_use]
+    pub fn with_board(mut self, board: Arc<Board>) -> Self {
+        self.board = board;
+        self
+    }
+
+    /// Where it says what it compiles.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// What it runs with.
@@ -252,7 +311,12 @@ impl Monitor {
             armed: self.is_armed(),
             started,
             clock,
+            shown: self.shown(),
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown { board: Arc::clone(&self.board), metrics: Arc::clone(&self.sinks.metrics), state: Mutex::default() }
     }
 
     /// A stall begins that waits where `other` does, and nests in nothing.
@@ -267,11 +331,19 @@ impl Monitor {
             clock: Instant::now(),
             held: None,
             holds: false,
+            shown: self.shown(),
         }
     }
 
     /// A stall has ended, as `event` tells. None if it began before arming: that is warm-up, and only counted.
     pub fn finish(&self, pending: &Pending, event: CompileEvent) -> Option<Recorded> {
+        let entry = pending.shown.take();
+        let recorded = self.record_event(pending, event)?;
+        self.board.ended(entry, &recorded.event, (recorded.waiting, recorded.outermost));
+        Some(recorded)
+    }
+
+    fn record_event(&self, pending: &Pending, event: CompileEvent) -> Option<Recorded> {
         self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
@@ -298,7 +370,7 @@ impl Monitor {
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
-        event.stalls = !from_disk || event.duration >= self.config.load_threshold;
+        event.stalls = !event.background && (!from_disk || event.duration >= self.config.load_threshold);
         event
     }
 
@@ -322,7 +394,7 @@ impl Monitor {
         self.stats.add(counter(event.kind), 1);
         self.stats.add(Counter::EventsDropped, placed.dropped);
         self.sinks.metrics.add(event, scope.identity().as_ref());
-        if pending.outermost {
+        if pending.outermost && !event.background {
             self.sinks.metrics.add_time(event);
         }
         if placed.first && scope.waiting() > 0 {
@@ -424,6 +496,44 @@ impl Monitor {
         self.export(scope.fail(failure, self.now_in(scope), &self.config.limits));
     }
 
+    /// Sends what processes of the same service could not, because they ended in the middle, and have left on the board. The
+    /// log is told by the board's notices.
+    pub fn send_ended(&self) {
+        for ended in self.board.claim() {
+            self.board.note(self.record_ended(&ended));
+        }
+    }
+
+    fn record_ended(&self, ended: &Ended) -> String {
+        let (record, mut names) = (&ended.record, Vec::new());
+        let armed = record.now.iter().filter(|now| now.armed);
+        for now in armed.filter(|now| !now.nested) {
+            let Some((scope, event)) = claim::as_event(ended, now, self.config.max_requests) else { continue };
+            names.push(format!("{} of {} for {:.1} s", now.kernel, now.runtime, event.duration.as_secs_f64()));
+            let failure = event.failure.clone();
+            let until = event.ended();
+            let mut pending = self.begin(|| Place::Scope(scope.clone()), None);
+            pending.armed = true;
+            self.record_event(&pending, event);
+            if let (Some(failure), false) = (failure, scope.is_orphan()) {
+                self.export(scope.fail(&failure, until, &self.config.limits));
+            }
+        }
+        let (pid, who) = (record.process.pid, &record.who);
+        let rank = who.rank.map(|rank| format!(", rank {rank}")).unwrap_or_default();
+        let waited: usize = record.now.iter().filter(|now| !now.nested).map(|now| now.waiting).sum();
+        format!(
+            "process {pid} ({}{rank}) ended while it compiled {}; {}, and the spans that it could not send are sent now",
+            record.program,
+            names.join(", "),
+            match waited {
+                0 => "nobody waited".to_owned(),
+                1 => "1 request waited".to_owned(),
+                many => format!("{many} requests waited"),
+            }
+        )
+    }
+
     /// Sends a span that an engine has made of its own knowledge.
     pub fn send(&self, span: Span) {
         self.export(vec![span]);
@@ -503,7 +613,8 @@ impl Monitor {
         self.config.limits.of_event().apply_to(&mut attributes);
         let severity = match event.kind {
             _ if raises || event.failure.is_some() => Severity::Error,
-            Kind::Compile | Kind::Autotune | Kind::Launcher | Kind::TunerMiss => Severity::Warn,
+            _ if event.background => Severity::Info,
+            Kind::Compile | Kind::Autotune | Kind::Launcher | Kind::TunerMiss | Kind::Peer => Severity::Warn,
             Kind::Load => Severity::Info,
         };
         let sampled = identities.iter().filter(|identity| identity.is_sampled());
@@ -566,7 +677,15 @@ pub fn describe(event: &CompileEvent, waiting: usize) -> String {
         (Kind::Load, _) => "load from the disk cache",
         (Kind::TunerMiss, _) => "run without a tuning",
         (Kind::Launcher, _) => "launcher build",
+        (Kind::Peer, _) => "stall of a peer",
     };
+    if event.background {
+        return format!(
+            "{} {did} in the background: {}. No request waited for it.",
+            event.runtime_title,
+            event.headline()
+        );
+    }
     let waited = match waiting {
         0 => String::new(),
         1 => ", 1 request waited".to_owned(),
@@ -587,5 +706,6 @@ fn counter(kind: Kind) -> Counter {
         Kind::Load => Counter::Loads,
         Kind::TunerMiss => Counter::TunerMisses,
         Kind::Launcher => Counter::Launchers,
+        Kind::Peer => Counter::Peers,
     }
 }

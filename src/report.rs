@@ -45,9 +45,15 @@ pub fn stall(
     }
     event.manual_warmup
         || tell(|| match event.severity() {
+            _ if event.background => line!(debug),
             Kind::Compile | Kind::Autotune | Kind::TunerMiss => line!(warn),
-            Kind::Load | Kind::Launcher => line!(debug),
+            Kind::Load | Kind::Launcher | Kind::Peer => line!(debug),
         })
+}
+
+/// What an operator should know, and nobody asks for. False: the program's subscriber has failed.
+pub fn notice(text: &str) -> bool {
+    tell(|| tracing::warn!(target: "jitspan", parent: None, "{text}"))
 }
 
 /// What was recorded does not arrive. False: the program's subscriber has failed.

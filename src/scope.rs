@@ -180,6 +180,21 @@ impl Scope {
         Inner::new(options, Served::Requests, omitted)
     }
 
+    /// The requests of a process that has ended, as far as they are known: so many waited. One for the stall itself where
+    /// nobody did.
+    pub fn of_ended(options: ScopeOptions, waiting: usize, limit: usize) -> Self {
+        if options.requests.is_empty() {
+            let orphan = Self::orphan(options.started).0.options.clone();
+            return Scope(Arc::new(Inner::new(
+                ScopeOptions { attributes: options.attributes, ..orphan },
+                Served::Stall(waiting),
+                0,
+            )));
+        }
+        let more = waiting.saturating_sub(options.requests.len());
+        Scope(Arc::new(Self::inner(options, limit, more)))
+    }
+
     /// A scope for a stall that no request waited for.
     pub fn orphan(started: UnixNanos) -> Self {
         let options = ScopeOptions {
@@ -331,6 +346,16 @@ impl Scope {
     /// The span of each request, from the first stall on.
     pub fn identities(&self) -> Vec<SpanContext> {
         self.0.state.lock().identities.clone()
+    }
+
+    /// Name of the spans, and of the first requests the span that was started for them and what is known of them.
+    pub fn served(&self, most: usize) -> (Cow<'static, str>, Vec<(Option<SpanContext>, Attributes)>) {
+        let options = &self.0.options;
+        if let Some(span) = self.live_span() {
+            return (options.name.clone(), vec![(Some(span), Attributes::new())]);
+        }
+        let requests = options.requests.iter().take(most);
+        (options.name.clone(), requests.map(|request| (request.parent.clone(), request.attributes.clone())).collect())
     }
 
     /// How many requests are beyond the limit.

@@ -26,6 +26,8 @@ pub mod event {
     pub const TUNER_MISS: &str = "jit.tuner_miss";
     /// The C launcher of a compiled kernel was built (Triton up to 3.6 does so at the first launch of a signature).
     pub const LAUNCHER: &str = "jit.launcher";
+    /// A peer rank compiled or tuned a kernel, and held the request in a collective.
+    pub const PEER: &str = "jit.stall";
     /// Span: a manifest was replayed, before the process took requests.
     pub const PRELOAD: &str = "jit.preload";
     /// Stands for the events that did not fit on the span.
@@ -55,6 +57,8 @@ pub mod span {
     pub const RUNTIMES: &str = "jit.runtimes";
     /// String: kernels that stalled the request, sorted, joined by commas, bounded.
     pub const KERNELS: &str = "jit.kernels";
+    /// Int: id of the process that ended in the middle of a compile; another one has sent the span.
+    pub const ENDED_PROCESS: &str = "jit.ended_process";
     /// Int: requests in the batch that waited together.
     pub const BATCH_SIZE: &str = "jit.batch.size";
     /// Int: requests of the batch that got no span of their own, because the batch was over the limit.
@@ -69,6 +73,8 @@ pub mod engine {
     pub const VLLM_REQUEST: &str = "vllm.request";
     /// Span: a request that waited in vLLM's queue, behind a step that compiled.
     pub const VLLM_QUEUED: &str = "vllm.queued";
+    /// Span: a request that a peer engine held, which compiled and takes its steps together with its own.
+    pub const VLLM_HELD: &str = "vllm.held";
     /// Span: a request in one step of SGLang's scheduler.
     pub const SGLANG_FORWARD: &str = "sglang.forward";
     /// String: the request's id, the one that its caller knows. vLLM's own name (`vllm/tracing/utils.py`); OpenTelemetry's
@@ -78,10 +84,16 @@ pub mod engine {
     pub const RANK: &str = "jit.worker.rank";
     /// Int: which of several engines it is (data parallel).
     pub const DATA_PARALLEL_RANK: &str = "jit.worker.data_parallel_rank";
-    /// String: `running` or `queued`: whether the request was in the step that stalled, or waited for one.
+    /// String: `running` or `queued`: whether the request was in the step that stalled, or waited for one. `held`: its engine
+    /// waited for a peer.
     pub const REQUEST_STATE: &str = "jit.request.state";
-    /// Double, s: on an event, how much of the stall a queued request waited for; it may have come in the middle.
+    /// Double, s: on an event, how much of the stall a request waited for that was queued or held; it may have come in the
+    /// middle.
     pub const WAITED: &str = "jit.request.waited";
+    /// Int, on `jit.stall`: rank of the worker that compiled, within its engine.
+    pub const PEER_RANK: &str = "jit.peer.rank";
+    /// Int, on `jit.stall`: which engine it was (data parallel).
+    pub const PEER_DATA_PARALLEL_RANK: &str = "jit.peer.data_parallel_rank";
     /// Int: sequences that vLLM ran for the one request (`n`), where they are several.
     pub const SEQUENCES: &str = "jit.request.sequences";
     /// Int: tokens of the request in this step.
@@ -118,6 +130,10 @@ pub mod attribute {
     pub const MANUAL_WARMUP: &str = "jit.manual_warmup";
     /// Bool: kernels compile as requests come, by the server's own choice (vLLM's `--enforce-eager`), so no accident.
     pub const EXPECTED: &str = "jit.expected";
+    /// Bool: no request waited for it, so far as can be seen.
+    pub const BACKGROUND: &str = "jit.background";
+    /// OpenTelemetry, int: how the process ended that compiled; negative: the signal that ended it.
+    pub const EXIT_CODE: &str = "process.exit.code";
     /// Bool: the first compile of the process, which pays once for start-up costs of the runtime.
     pub const FIRST_IN_PROCESS: &str = "jit.first_in_process";
     /// Int: bytes of the device's memory that were free when a kernel was loaded onto it.
@@ -150,7 +166,7 @@ pub mod attribute {
     pub const CODE_LINE_NUMBER: &str = "code.line.number";
     /// OpenTelemetry, verbose: the Python stack of the launch.
     pub const CODE_STACKTRACE: &str = "code.stacktrace";
-    /// OpenTelemetry: class of the error, low in cardinality.
+    /// OpenTelemetry: class of the error, low in cardinality. `process_ended`: the process was killed, or died.
     pub const ERROR_TYPE: &str = "error.type";
     /// OpenTelemetry: class of an exception.
     pub const EXCEPTION_TYPE: &str = "exception.type";
@@ -249,6 +265,9 @@ pub mod metric {
     /// Counter, s: time lost to compiles, autotunes and launchers (a compile in an autotune counts once). By runtime and kernel,
     /// in a bounded number of series.
     pub const KERNEL_TIME: &str = "jit.kernel.time";
+    /// Up-down counter, {compile}: compiles, autotunes and loads that go on now; what nests in another counts with it. By
+    /// runtime.
+    pub const ACTIVE_COMPILES: &str = "jit.active_compiles";
     /// Counter, {request}: requests that waited for at least one compile.
     pub const STALLED_REQUESTS: &str = "jit.stalled_requests";
     /// Counter, {event}: events that did not fit on their span. They are in its summary.

@@ -35,6 +35,8 @@ counters! {
     TunerMisses = "events.tuner_miss",
     /// Launchers built for a compiled kernel (Triton up to 3.6), recorded while armed.
     Launchers = "events.launcher",
+    /// Stalls of a peer rank that held this one.
+    Peers = "events.peer",
     /// Compiles, autotunes and loads seen before arming.
     Warmup = "events.warmup",
     /// Re-traces that compiled nothing.

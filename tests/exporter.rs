@@ -175,6 +175,22 @@ async fn a_full_batch_leaves_at_once_and_the_rest_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn what_comes_while_a_batch_gathers_leaves_with_it() {
+    let collector = Collector::start().await;
+    let endpoint = format!("http://{}", collector.address);
+    let delay = Duration::from_secs(1);
+    let exporter =
+        Exporter::batched(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], Batch { delay, ..collector::batch() });
+    exporter.send("first");
+    tokio::time::sleep(delay / 4).await;
+    exporter.send("second");
+    tokio::time::sleep(delay + delay / 4).await;
+    assert_eq!(collector.taken(), ["first", "second"]);
+    assert_eq!(collector.messages().len(), 1);
+    exporter.check_books();
+}
+
+#[tokio::test]
 async fn what_does_not_fit_the_queue_is_counted() {
     let collector = Collector::start().await;
     collector.answer(Say::Silence(Duration::from_secs(60)));

@@ -51,6 +51,9 @@ def generated() -> str:
         for part in parts[::2]
     ]
     raw = '"""'.join(parts)
+    # PyO3 leaves these without a type.
+    raw = re.sub(r"(\*args|\*\*kwargs|\*\*options)(?=[,)])", r"\1: Any", raw)
+    raw = raw.replace("-> list:", "-> list[Any]:")
     # `Middleware.__call__` is Python text of ours (`surface.py`), and a coroutine function.
     raw = re.sub(r"(?<=    )def (?=__call__\(self, /, scope: )", "async def ", raw)
     docs, _, rest = raw.partition('"""\n\n')

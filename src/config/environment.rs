@@ -90,6 +90,17 @@ pub fn service_of(engine: Option<&'static str>, name: &str, said: Option<String>
     engine.filter(|_| !is_named).map(str::to_owned)
 }
 
+/// A file system in memory, which all processes of a machine or a container share.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Where the board is by default, the best place first. All of them are the user's own.
+pub fn board_folders(user: u32) -> Vec<PathBuf> {
+    let name = format!("jitspan-{user}");
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let places = [Some(PathBuf::from(SHARED_MEMORY)), own, Some(std::env::temp_dir())];
+    places.into_iter().flatten().map(|place| place.join(&name)).collect()
+}
+
 /// Where Python looks for modules.
 pub const PYTHONPATH: &str = "PYTHONPATH";
 

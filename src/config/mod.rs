@@ -42,6 +42,8 @@ pub const SWITCH: &str = "JITSPAN";
 pub const MODE: &str = "JITSPAN_MODE";
 /// Whether everything is told, every time.
 pub const VERBOSE: &str = "JITSPAN_VERBOSE";
+/// Where the board is.
+const BOARD: &str = "JITSPAN_BOARD";
 /// When warm-up is over.
 pub const ARM: &str = "JITSPAN_ARM";
 
@@ -102,6 +104,24 @@ pub enum Events {
     Log,
     /// Both.
     Both,
+}
+
+/// Where a process says what it compiles now (`JITSPAN_BOARD`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum BoardPlace {
+    /// In shared memory, else in the user's own folder for such things.
+    #[default]
+    Usual,
+    /// In this folder.
+    Folder(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// Where the board is, as this process's environment says, whatever else is wrong with that.
+#[must_use]
+pub fn board_place() -> BoardPlace {
+    settings::board(variable(BOARD))
 }
 
 /// What the user said in code; the environment says the rest.
@@ -165,6 +185,8 @@ pub struct Config {
     pub specialization: bool,
     /// Folder that a line goes to for each compile, and that is replayed (`JITSPAN_MANIFEST`).
     pub manifest: Option<PathBuf>,
+    /// Where this process says what it compiles now (`JITSPAN_BOARD`).
+    pub board: BoardPlace,
     /// Whether an engine replays it before warm-up is over (`JITSPAN_PRELOAD`).
     pub preload: bool,
     /// Longest time of that (`JITSPAN_PRELOAD_TIMEOUT`).
@@ -220,6 +242,7 @@ impl Config {
             events: Events::Span,
             specialization: true,
             manifest: None,
+            board: BoardPlace::Usual,
             preload: true,
             preload_timeout: seconds(300),
             max_requests: 128,

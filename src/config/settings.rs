@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::otlp::{self, Draft};
 use super::read::{ConfigError, Said, UNLIMITED, Variables, seconds};
 use super::{
-    ARM, Arm, Compression, Config, Endpoint, Events, Exporters, MODE, Mode, Protocol, SWITCH, Signal, VERBOSE, redact,
+    ARM, Arm, BOARD, BoardPlace, Compression, Config, Endpoint, Events, Exporters, MODE, Mode, Protocol, SWITCH,
+    Signal, VERBOSE, redact,
 };
 use crate::model::event::Kind;
 use crate::propagation::Format;
@@ -112,6 +113,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         show: |config| {
             config.manifest.as_ref().map_or(Shown::NotSet("not set"), |folder| Shown::text(folder.display()))
+        },
+    },
+    Setting {
+        names: &[BOARD],
+        // What is wrong with a folder is told when it is used, and stops nothing.
+        read: |said, config| {
+            config.board = board(said.text().map(|(_, value)| value));
+            if config.disabled {
+                config.board = BoardPlace::Off;
+            }
+            Ok(())
+        },
+        show: |config| match &config.board {
+            BoardPlace::Usual => Shown::NotSet("in shared memory"),
+            BoardPlace::Off => Shown::text("off"),
+            BoardPlace::Folder(folder) => Shown::text(folder.display()),
         },
     },
     Setting {
@@ -476,6 +493,15 @@ fn put<T>(place: &mut T, said: Option<T>) -> Result<(), ConfigError> {
         *place = said;
     }
     Ok(())
+}
+
+/// What is said of it.
+pub(super) fn board(said: Option<String>) -> BoardPlace {
+    match said.as_deref().map(str::trim) {
+        None | Some("") => BoardPlace::Usual,
+        Some("off" | "0" | "none") => BoardPlace::Off,
+        Some(folder) => BoardPlace::Folder(PathBuf::from(folder)),
+    }
 }
 
 fn manifest(said: &Said<'_>) -> Result<Option<PathBuf>, ConfigError> {

@@ -1,7 +1,7 @@
 //! `OTEL_{TRACES,LOGS}_EXPORTER=console`: one JSON object a line on standard output.
 //!
 //! Not through std's `stdout`: its lock is one for the process, and a reader that is slow would have the thread that
-//! compiles wait in it, and a child that is forked meanwhile for ever. Lines wait in a [`Pipe`], as records for a
+//! compiles wait in it, and a child that is forked meanwhile for ever. Lines wait in a `Pipe`, as records for a
 //! collector do, and its thread alone waits for the reader. The recording thread waits for its lines only as long as a
 //! reader who reads needs: what the program prints next then comes after them, and not in the middle of its own line,
 //! which an unbuffered Python (`PYTHONUNBUFFERED`) writes in two pieces.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::board::Board;
 use crate::clock::{Source, System};
 use crate::config::{Batch, Config, Endpoint, Events, Protocol};
 use crate::export::Sink;
@@ -22,22 +23,26 @@ pub struct Common {
     metrics: Arc<Metrics>,
     /// `service.instance.id`, unless somebody else says another one.
     pub instance: Arc<str>,
+    /// What compiles now, and what has compiled last.
+    pub board: Arc<Board>,
 }
 
 impl Common {
     /// Of a process, or of a monitor, that has none yet.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, board: Board) -> Self {
         Common {
             stats: Arc::default(),
             metrics: Arc::new(Metrics::new(System.now()).with_exporters(exporters(config))),
             instance: crate::clock::uuid().into(),
+            board: Arc::new(board),
         }
     }
 
     /// A monitor that counts there, armed.
     pub fn monitor(&self, config: Arc<Config>, resource: &Arc<SharedResource>) -> Monitor {
         let sinks = sinks(&config, resource, self);
-        Monitor::new(config, Arc::new(System), sinks, Arc::clone(&self.stats))
+        let monitor = Monitor::new(config, Arc::new(System), sinks, Arc::clone(&self.stats));
+        monitor.with_board(Arc::clone(&self.board))
     }
 }
 
@@ -69,7 +74,7 @@ impl Monitor {
     ///
     /// [`export_through`]: https://docs.rs/jitspan
     pub fn from_config(config: Config) -> Self {
-        let common = Common::new(&config);
+        let common = Common::new(&config, Board::default());
         let resource = SharedResource::of(config.resource.clone(), Arc::clone(&common.instance));
         resource.adopt(&[]);
         common.monitor(Arc::new(config), &Arc::new(resource))

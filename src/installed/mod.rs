@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use build::Common;
 
+use crate::board::Board;
 use crate::config::Config;
 use crate::export::deadline;
 use crate::export::reach::{Moment, Notice};
@@ -23,7 +24,7 @@ use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
 use crate::process::concurrency::{AtomicBool, AtomicPtr, Ordering, shared};
-use crate::semconv::resource::SERVICE_INSTANCE_ID;
+use crate::semconv::resource::{SERVICE_INSTANCE_ID, SERVICE_NAME};
 use crate::stats::Ledger;
 
 /// A monitor, and what it was made from.
@@ -64,6 +65,9 @@ pub fn install(config: Config) -> &'static Monitor {
 pub fn install_for(config: Config, runtimes: &[&'static str]) -> &'static Monitor {
     let process = find_or_make(&Arc::new(config), Made { armed: true, prepared: false, runtimes });
     process.monitor.arm(true);
+    process.open_board();
+    process.monitor.board().armed(process.monitor.now());
+    process.monitor.send_ended();
     let before = leaked(CURRENT.swap(pointer(process), Ordering::AcqRel));
     let replaced = |before: &&Process| before.is_of_this_process() && !std::ptr::eq(*before, process);
     if let Some(before) = before.filter(replaced) {
@@ -85,6 +89,8 @@ pub fn prepare(config: Config) {
         let made = find_or_make(&config, Made { armed: false, prepared: true, runtimes: &[] });
         // Another thread may have installed one meanwhile.
         if CURRENT.compare_exchange(before, pointer(made), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            made.open_board();
+            made.monitor.board().not_armed("warm-up is not over: nobody has said so yet");
             return;
         }
     }
@@ -101,7 +107,9 @@ pub fn monitor() -> Option<&'static Monitor> {
     let made = find_or_make(process.monitor.config(), made);
     match CURRENT.compare_exchange(pointer(process), pointer(made), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
+            made.open_board();
             if armed {
+                made.monitor.board().armed(made.monitor.now());
                 made.monitor.send_metrics(&made.runtimes);
             }
             Some(&made.monitor)
@@ -109,6 +117,11 @@ pub fn monitor() -> Option<&'static Monitor> {
         // Another thread of the child was faster.
         Err(_) => current().map(|process| &process.monitor),
     }
+}
+
+/// Sends what processes of this service left on the board that ended in the middle of something.
+pub(crate) fn send_ended() {
+    monitor().into_iter().filter(|monitor| monitor.is_armed()).for_each(Monitor::send_ended);
 }
 
 /// Spans and log-based events that wait in this process.
@@ -133,6 +146,7 @@ pub fn notices(moment: Moment) -> Vec<Notice> {
 pub fn shutdown() {
     let Some(current) = of_this_process().next() else { return };
     let deadline = deadline(current.monitor.config().flush_timeout);
+    current.monitor.board().close();
     let begin = |process: &'static Process| {
         process.ended.store(true, Ordering::Release);
         (process, process.monitor.begin_shutdown())
@@ -146,6 +160,12 @@ pub fn shutdown() {
 impl Process {
     fn is_of_this_process(&self) -> bool {
         self.generation == process::generation()
+    }
+
+    fn open_board(&self) {
+        let config = self.monitor.config();
+        let service = config.resource.get(SERVICE_NAME).unwrap_or("unknown_service");
+        self.common.board.open(&config.board, service);
     }
 }
 
@@ -249,7 +269,8 @@ fn pointer(process: &'static Process) -> *mut Process {
 fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -> Box<Process> {
     let generation = process::generation();
     let before = newest.filter(|newest| newest.generation == generation);
-    let common = before.map_or_else(|| Common::new(&config), |before| before.common.clone());
+    let new = || Common::new(&config, Board::new(send_ended));
+    let common = before.map_or_else(new, |before| before.common.clone());
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
     let resource = SharedResource::of(config.resource.clone(), Arc::clone(&common.instance));

@@ -39,7 +39,7 @@ pub fn check_or_parent(folder: &Path) -> Result<(), String> {
 }
 
 fn trusted(metadata: &Metadata) -> Result<(), String> {
-    let own = own_user();
+    let own = crate::process::user();
     if metadata.uid() != own && metadata.uid() != 0 {
         return Err(format!("it belongs to user {}, and we are user {own}", metadata.uid()));
     }
@@ -47,12 +47,6 @@ fn trusted(metadata: &Metadata) -> Result<(), String> {
         return Err("everybody may write it".to_owned());
     }
     Ok(())
-}
-
-#[expect(unsafe_code, reason = "std has no word for it")]
-fn own_user() -> u32 {
-    // SAFETY: takes nothing, always succeeds.
-    unsafe { libc::geteuid() }
 }
 
 /// Opens a file of a manifest. Does not wait for a pipe.

@@ -41,6 +41,7 @@ struct State {
     load_count: Series<u64>,
     tuner_miss_count: Series<u64>,
     kernel_time: Series<f64>,
+    active: Series<u64>,
 }
 
 /// One instrument, as it stands.
@@ -102,10 +103,23 @@ impl Metrics {
         }
         state.autotune_duration.of(&[by_runtime]);
         state.load_count.of(&[by_runtime]);
+        state.active.of(&[by_runtime]);
         state.tuner_miss_count.of(&[by_runtime]);
         for cause in CAUSES {
             state.compile_count.of(&[by_runtime, by_cause(cause)]);
         }
+    }
+
+    /// Something begins that nests in nothing.
+    pub fn begin(&self, runtime: &str) {
+        *self.state.lock().active.of(&[(key::RUNTIME, runtime)]) += 1;
+    }
+
+    /// It has ended.
+    pub fn end(&self, runtime: &str) {
+        let mut state = self.state.lock();
+        let active = state.active.of(&[(key::RUNTIME, runtime)]);
+        *active = active.saturating_sub(1);
     }
 
     /// Counts one more. `context` is the span of a request that waited.
@@ -123,14 +137,14 @@ impl Metrics {
             Kind::Compile => *state.compile_count.of(&[by_runtime, by_cause(event.cause)]) += 1,
             Kind::Load => *state.load_count.of(&[by_runtime]) += 1,
             Kind::TunerMiss => *state.tuner_miss_count.of(&[by_runtime]) += 1,
-            Kind::Autotune | Kind::Launcher => {}
+            Kind::Autotune | Kind::Launcher | Kind::Peer => {}
         }
         state.measure(event, |histogram| histogram.add(seconds, exemplar));
     }
 
     /// Counts the time of a stall that nests in no other: that of the compiles in an autotune is in the autotune's.
     pub fn add_time(&self, event: &CompileEvent) {
-        if !matches!(event.kind, Kind::Load | Kind::TunerMiss) {
+        if !matches!(event.kind, Kind::Load | Kind::TunerMiss | Kind::Peer) {
             let kernel = bounded(&event.kernel.name, State::NAME_LENGTH);
             let labels = [(key::RUNTIME, &*event.runtime), (key::KERNEL_NAME, &*kernel)];
             *self.state.lock().kernel_time.of(&labels) += event.duration.as_secs_f64();
@@ -172,6 +186,12 @@ impl Metrics {
                 "Time lost to compiles, autotunes and launcher builds after warm-up.",
                 Data::Time(state.kernel_time.all()),
             ),
+            metric(
+                name::ACTIVE_COMPILES,
+                "{compile}",
+                "Compiles, autotunes and loads that go on now.",
+                Data::UpDown(state.active.all()),
+            ),
         ];
         drop(state);
         metrics.extend(self.of_ourselves(stats));
@@ -200,7 +220,7 @@ impl State {
             (Kind::Compile, Some(by_error)) => change(self.compile_duration.of(&[by_runtime, by_error, by_cache])),
             (Kind::Autotune, None) => change(self.autotune_duration.of(&[by_runtime])),
             (Kind::Autotune, Some(by_error)) => change(self.autotune_duration.of(&[by_runtime, by_error])),
-            (Kind::Load | Kind::Launcher | Kind::TunerMiss, _) => {}
+            (Kind::Load | Kind::Launcher | Kind::TunerMiss | Kind::Peer, _) => {}
         }
     }
 }

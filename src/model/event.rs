@@ -24,10 +24,12 @@ pub enum Kind {
     TunerMiss,
     /// A launcher was built for a compiled kernel: a stall of its own, at the kernel's first launch.
     Launcher,
+    /// A peer rank compiled, and held this one in a collective.
+    Peer,
 }
 
 impl Kind {
-    /// Those that have a word in a setting: all but the launcher.
+    /// Those that have a word in a setting.
     pub const ALL: [Kind; 4] = [Kind::Compile, Kind::Autotune, Kind::Load, Kind::TunerMiss];
 
     /// The name of the span event and of the compile's own span.
@@ -38,10 +40,11 @@ impl Kind {
             Kind::Autotune => name::AUTOTUNE,
             Kind::TunerMiss => name::TUNER_MISS,
             Kind::Launcher => name::LAUNCHER,
+            Kind::Peer => name::PEER,
         }
     }
 
-    /// The word a setting uses for it (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`); a launcher has no setting.
+    /// Its word, which a setting uses for those that have one (`JITSPAN_ERROR_ON=compile,autotune,load,tuner_miss`).
     pub fn word(self) -> &'static str {
         match self {
             Kind::Compile => "compile",
@@ -49,7 +52,14 @@ impl Kind {
             Kind::Autotune => "autotune",
             Kind::TunerMiss => "tuner_miss",
             Kind::Launcher => "launcher",
+            Kind::Peer => "peer",
         }
+    }
+
+    /// The one that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().chain([Kind::Launcher, Kind::Peer]);
+        all.into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -219,7 +229,11 @@ pub struct CompileEvent {
     pub free_memory: Option<u64>,
     /// Kernels compile as requests come, by the server's own choice: neither warned of nor raised.
     pub expected: bool,
-    /// Whether it is long enough to be called a stall. Only a load from a cache on disk may not be.
+    /// Nobody's request waited for it, so far as we can see: neither warned of nor raised.
+    pub background: bool,
+    /// How the process ended that did it, if one of its own did: as Python tells it, of a signal the negative number.
+    pub exit_code: Option<i32>,
+    /// Whether it is long enough to be called a stall. A load from a cache on disk may not be.
     pub stalls: bool,
     /// What failed, if it did.
     pub failure: Option<Failure>,
@@ -271,6 +285,8 @@ impl CompileEvent {
             first_in_process: false,
             free_memory: None,
             expected: false,
+            background: false,
+            exit_code: None,
             stalls: true,
             failure: None,
             thread: None,
@@ -352,6 +368,12 @@ impl CompileEvent {
         }
         if self.expected {
             show_at(key::EXPECTED, Seen::Bool(true));
+        }
+        if self.background {
+            show_at(key::BACKGROUND, Seen::Bool(true));
+        }
+        if let Some(code) = self.exit_code {
+            show_at(key::EXIT_CODE, Seen::Int(i64::from(code)));
         }
         if let Some(autotune) = &self.autotune {
             autotune.each_attribute(&mut show_at);

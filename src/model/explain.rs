@@ -1,6 +1,8 @@
 //! Why it compiled: which argument differs from the nearest specialization that was known, in a kernel author's words.
 //! Pure: does no I/O, reads no clock, knows neither the OpenTelemetry SDK nor Python.
 
+use std::fmt::{self, Arguments, Display, Formatter};
+
 use crate::model::event::Cause;
 
 /// What a kernel was compiled for.
@@ -48,14 +50,15 @@ pub enum Form {
     },
 }
 
-impl Form {
-    fn type_name(&self) -> String {
+/// What the compiler takes it for.
+impl Display for Form {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Form::Constexpr(value) => format!("{value} (constexpr)"),
-            Form::Absent => "None".to_owned(),
-            Form::Pointer { dtype, .. } => format!("*{dtype}"),
-            Form::One => "1".to_owned(),
-            Form::Scalar { dtype, .. } => dtype.clone(),
+            Form::Constexpr(value) => write!(to, "{value} (constexpr)"),
+            Form::Absent => to.write_str("None"),
+            Form::Pointer { dtype, .. } => write!(to, "*{dtype}"),
+            Form::One => to.write_str("1"),
+            Form::Scalar { dtype, .. } => to.write_str(dtype),
         }
     }
 }
@@ -88,106 +91,118 @@ const PHRASES: usize = 16;
 /// assert_eq!(explain(&of(false), [&of(true)]).changes, ["n: divisible by 16 -> not"]);
 /// ```
 pub fn explain<'a>(new: &Specialization, known: impl IntoIterator<Item = &'a Specialization>) -> Explanation {
-    let mut nearest: Option<(usize, Vec<String>)> = None;
+    // Phrases are made for the nearest alone: of 10,000 they took 2.0 ms, and to count them takes 0.5.
+    let mut nearest: Option<(usize, &Specialization)> = None;
     for known in known {
-        let changes = differences(known, new);
-        let distance = changes.len() + form_changes(known, new);
+        let distance = distance(known, new);
         if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
-            nearest = Some((distance, changes));
+            nearest = Some((distance, known));
         }
         if distance == 0 {
             break;
         }
     }
-    match nearest {
-        None => Explanation { cause: Cause::FirstUse, changes: Vec::new() },
-        Some((_, mut changes)) => {
-            if changes.len() > PHRASES {
-                let omitted = changes.len() - PHRASES;
-                changes.truncate(PHRASES);
-                changes.push(format!("and {omitted} more"));
-            }
-            // Nothing that we know of differs, yet it was compiled: something we do not see does.
-            Explanation { cause: Cause::NewSpecialization, changes }
-        }
+    let Some((_, nearest)) = nearest else {
+        return Explanation { cause: Cause::FirstUse, changes: Vec::new() };
+    };
+    let mut changes = differences(nearest, new);
+    if changes.len() > PHRASES {
+        let omitted = changes.len() - PHRASES;
+        changes.truncate(PHRASES);
+        changes.push(format!("and {omitted} more"));
     }
+    // Nothing that we know of differs, yet it was compiled: something we do not see does.
+    Explanation { cause: Cause::NewSpecialization, changes }
 }
 
-/// Arguments that the compiler sees as something else altogether. Each counts twice: `n: 1 -> any` says less than
-/// `dtype of n: i32 -> i64` does.
-fn form_changes(from: &Specialization, to: &Specialization) -> usize {
-    let pairs = to.arguments.iter().filter_map(|argument| {
-        let known = from.arguments.iter().find(|known| known.name == argument.name)?;
-        Some((&known.form, &argument.form))
-    });
-    pairs.filter(|(from, to)| std::mem::discriminant(*from) != std::mem::discriminant(*to)).count()
+/// Differences, and once more those arguments that the compiler sees as something else altogether: `n: 1 -> any` says
+/// less than `dtype of n: i32 -> i64` does.
+fn distance(from: &Specialization, to: &Specialization) -> usize {
+    let mut count = 0;
+    each_difference(from, to, &mut |_| count += 1);
+    let pairs = to.arguments.iter().enumerate();
+    let pairs = pairs.filter_map(|(at, argument)| Some((&counterpart(from, at, argument)?.form, &argument.form)));
+    count + pairs.filter(|(from, to)| std::mem::discriminant(*from) != std::mem::discriminant(*to)).count()
 }
 
 /// What changed from one specialization to another, one phrase each.
 pub fn differences(from: &Specialization, to: &Specialization) -> Vec<String> {
     let mut phrases = Vec::new();
-    for argument in &to.arguments {
-        match from.arguments.iter().find(|known| known.name == argument.name) {
-            Some(known) => argument_changes(known, argument, &mut phrases),
-            None => phrases.push(format!("{}: new parameter", argument.name)),
+    each_difference(from, to, &mut |phrase| phrases.push(phrase.to_string()));
+    phrases
+}
+
+/// The argument of the same name: at the same place, unless the kernel was changed.
+fn counterpart<'a>(of: &'a Specialization, at: usize, argument: &Argument) -> Option<&'a Argument> {
+    let named = |known: &&Argument| known.name == argument.name;
+    of.arguments.get(at).filter(named).or_else(|| of.arguments.iter().find(named))
+}
+
+type Say<'a> = &'a mut dyn FnMut(Arguments<'_>);
+
+fn each_difference(from: &Specialization, to: &Specialization, say: Say<'_>) {
+    for (at, argument) in to.arguments.iter().enumerate() {
+        match counterpart(from, at, argument) {
+            Some(known) => argument_changes(known, argument, say),
+            None => say(format_args!("{}: new parameter", argument.name)),
         }
     }
-    for gone in from.arguments.iter().filter(|gone| to.arguments.iter().all(|kept| kept.name != gone.name)) {
-        phrases.push(format!("{}: parameter gone", gone.name));
+    for (at, gone) in from.arguments.iter().enumerate() {
+        if counterpart(to, at, gone).is_none() {
+            say(format_args!("{}: parameter gone", gone.name));
+        }
     }
     // An option that only one side knows was not asked about: the runtimes leave out what they do not use.
     for (name, value) in &to.options {
         if let Some((_, known)) = from.options.iter().find(|(known, _)| known == name)
             && known != value
         {
-            phrases.push(format!("{name} {known} -> {value}"));
+            say(format_args!("{name} {known} -> {value}"));
         }
     }
-    phrases
 }
 
-fn argument_changes(from: &Argument, to: &Argument, phrases: &mut Vec<String>) {
+fn argument_changes(from: &Argument, to: &Argument, say: Say<'_>) {
     let name = &to.name;
-    let mut dtypes = |from: &str, to: &str| {
-        if from != to {
-            phrases.push(format!("dtype of {name}: {from} -> {to}"));
-        }
-    };
     match (&from.form, &to.form) {
         (Form::Constexpr(from), Form::Constexpr(to)) => {
             if from != to {
-                phrases.push(format!("{name}: {from} -> {to} (constexpr)"));
+                say(format_args!("{name}: {from} -> {to} (constexpr)"));
             }
         }
         (Form::Pointer { dtype: from, aligned: was }, Form::Pointer { dtype: to, aligned: is }) => {
-            dtypes(from, to);
+            if from != to {
+                say(format_args!("dtype of {name}: {from} -> {to}"));
+            }
             match (was, is) {
-                (true, false) => phrases.push(format!("{name}: aligned 16 -> unaligned")),
-                (false, true) => phrases.push(format!("{name}: unaligned -> aligned 16")),
+                (true, false) => say(format_args!("{name}: aligned 16 -> unaligned")),
+                (false, true) => say(format_args!("{name}: unaligned -> aligned 16")),
                 _ => {}
             }
         }
         (Form::Scalar { dtype: from, divisible: was }, Form::Scalar { dtype: to, divisible: is }) => {
-            dtypes(from, to);
+            if from != to {
+                say(format_args!("dtype of {name}: {from} -> {to}"));
+            }
             match (was, is) {
-                (true, false) => phrases.push(format!("{name}: divisible by 16 -> not")),
-                (false, true) => phrases.push(format!("{name}: not divisible by 16 -> divisible")),
+                (true, false) => say(format_args!("{name}: divisible by 16 -> not")),
+                (false, true) => say(format_args!("{name}: not divisible by 16 -> divisible")),
                 _ => {}
             }
         }
         (Form::One, Form::Scalar { divisible, .. }) => {
-            phrases.push(format!("{name}: 1 -> {}", if *divisible { "divisible by 16" } else { "any" }));
+            say(format_args!("{name}: 1 -> {}", if *divisible { "divisible by 16" } else { "any" }));
         }
         (Form::Scalar { divisible, .. }, Form::One) => {
-            phrases.push(format!("{name}: {} -> 1", if *divisible { "divisible by 16" } else { "any" }));
+            say(format_args!("{name}: {} -> 1", if *divisible { "divisible by 16" } else { "any" }));
         }
         (from, to) if from == to => {}
-        (from, to) => phrases.push(format!("{name}: {} -> {}", from.type_name(), to.type_name())),
+        (from, to) => say(format_args!("{name}: {from} -> {to}")),
     }
-    hint_changes(from, to, phrases);
+    hint_changes(from, to, say);
 }
 
-fn hint_changes(from: &Argument, to: &Argument, phrases: &mut Vec<String>) {
+fn hint_changes(from: &Argument, to: &Argument, say: Say<'_>) {
     // A constant carries no hints: that they are gone says nothing new.
     if std::mem::discriminant(&from.form) != std::mem::discriminant(&to.form) {
         return;
@@ -201,7 +216,7 @@ fn hint_changes(from: &Argument, to: &Argument, phrases: &mut Vec<String>) {
     for hint in names {
         let (was, is) = (of(from, hint), of(to, hint));
         if was != is {
-            phrases.push(format!("{} of {}: {was} -> {is}", hint.trim_start_matches("tt."), to.name));
+            say(format_args!("{} of {}: {was} -> {is}", hint.trim_start_matches("tt."), to.name));
         }
     }
 }
@@ -309,8 +324,7 @@ mod tests {
         #[test]
         fn no_known_one_is_nearer(new in any_specialization(), known in prop::collection::vec(any_specialization(), 1..9)) {
             let explained = explain(&new, &known).changes;
-            let distance = |known: &Specialization| differences(known, &new).len() + form_changes(known, &new);
-            let nearest = known.iter().min_by_key(|known| distance(known)).map(|known| differences(known, &new));
+            let nearest = known.iter().min_by_key(|known| distance(known, &new)).map(|known| differences(known, &new));
             prop_assert_eq!(Some(explained), nearest);
         }
 

@@ -14,6 +14,7 @@ pub struct Summary {
     loads: i64,
     tuner_misses: i64,
     launchers: i64,
+    peers: i64,
     /// Whether one of them was long enough.
     stalled: bool,
     /// Apart from each other and sorted: nested and parallel stalls must not count the same second twice.
@@ -47,6 +48,7 @@ impl Summary {
             Kind::Load => self.loads += 1,
             Kind::TunerMiss => self.tuner_misses += 1,
             Kind::Launcher => self.launchers += 1,
+            Kind::Peer => self.peers += 1,
         }
         self.stalled |= event.stalls;
         self.longest = self.longest.max(event.duration);
@@ -90,7 +92,7 @@ impl Summary {
 
     /// How many stalls were counted.
     pub fn count(&self) -> i64 {
-        self.compiles + self.autotunes + self.loads + self.launchers + self.tuner_misses
+        self.compiles + self.autotunes + self.loads + self.launchers + self.tuner_misses + self.peers
     }
 
     /// Time in which at least one stall was going on.

@@ -2,6 +2,8 @@
 
 pub(crate) mod concurrency;
 pub(crate) mod file;
+pub(crate) mod file_lock;
+pub(crate) mod folder_watch;
 pub(crate) mod line_gate;
 pub(crate) mod lock;
 pub(crate) mod output;
@@ -19,6 +21,15 @@ static WATCH: Once = Once::new();
 pub(crate) extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
     line_gate::in_child();
+    file_lock::in_child();
+    folder_watch::in_child();
+}
+
+/// The effective user.
+#[expect(unsafe_code, reason = "std has no word for it")]
+pub fn user() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { libc::geteuid() }
 }
 
 /// Counts the forks between the process that first asked and this one. Whoever keeps threads or locks remembers it,

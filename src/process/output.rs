@@ -33,6 +33,18 @@ fn stdout() -> ManuallyDrop<File> {
     }
 }
 
+/// Columns and rows of the terminal. None: it is none.
+#[cfg(feature = "view")]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    // SAFETY: `size` is one structure of numbers, which the call fills or leaves.
+    #[expect(unsafe_code, reason = "std has no word for it")]
+    let size = unsafe {
+        let mut size = std::mem::zeroed::<libc::winsize>();
+        (libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) == 0).then_some(size)
+    };
+    size.map(|size| (size.ws_col.into(), size.ws_row.into())).filter(|(columns, rows)| *columns > 0 && *rows > 0)
+}
+
 fn wait_for_room() {
     const MILLISECONDS: libc::c_int = 1000;
     let mut asked = libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 };

@@ -27,6 +27,7 @@ pub fn prepare(py: Python<'_>) -> Result<bool, ConfigError> {
     if !hooks::are_installed() {
         crate::prepare(config);
         hooks::install(py);
+        report::board(py);
     }
     Ok(true)
 }
@@ -80,6 +81,7 @@ pub fn arm(py: Python<'_>, settings: &Settings) -> Result<(), ConfigError> {
     lifetime::watch_exit(py);
     let monitor = py.detach(|| crate::install_for(config, &hooks::names()));
     receipt::send(monitor);
+    report::board(py);
     report::forget();
     if hooks::are_installed() {
         hooks::armed(py);

@@ -1,6 +1,7 @@
 //! `request()`, `batch()`, `bind()`: who is being served, in a context variable, so that it follows asyncio tasks.
 //! On entry it keeps what it was given and reads two clocks; carriers are parsed when something compiles.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::process::lock::Mutex;
@@ -18,13 +19,23 @@ use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
 use crate::python::host::convert;
 use crate::python::host::gate;
-use crate::python::host::prepared::{Prepared, names};
+use crate::python::host::prepared::Prepared;
 use crate::scope::{Request, Scope as Core, ScopeOptions};
 use crate::stats::Counter;
 
 /// `contextvars.ContextVar("jitspan_scope", default=None)`. Holds the scope that was entered last, or, in what `bind()`
-/// made, that callable.
-static VARIABLE: Prepared<Py<PyAny>> = Prepared::new();
+/// made, that callable. By its methods, bound once: each is called for every scope, and with the limited API to look one
+/// up takes as long as to call it.
+struct Variable {
+    get: Py<PyAny>,
+    set: Py<PyAny>,
+    reset: Py<PyAny>,
+}
+
+static VARIABLE: Prepared<Variable> = Prepared::new();
+
+/// What `request()` calls a span that it is told no name for.
+const NAME: &str = "inference";
 
 /// What `request()` gives when the interpreter ends.
 static IDLE: Prepared<Py<Scope>> = Prepared::new();
@@ -34,17 +45,15 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     let default = PyDict::new(py);
     default.set_item("default", py.None())?;
     let class = py.import("contextvars")?.getattr("ContextVar")?;
-    VARIABLE.set(py, class.call(("jitspan_scope",), Some(&default))?.unbind());
+    let variable = class.call(("jitspan_scope",), Some(&default))?;
+    let method = |name| PyResult::Ok(variable.getattr(name)?.unbind());
+    VARIABLE.set(py, Variable { get: method("get")?, set: method("set")?, reset: method("reset")? });
     IDLE.set(py, Py::new(py, Scope::one(None, "", None))?);
     Ok(())
 }
 
-fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
-    Ok(VARIABLE.get(py)?.bind(py))
-}
-
 fn set<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Py<PyAny>> {
-    Ok(variable(py)?.call_method1(&names(py)?.set, (value,))?.unbind())
+    VARIABLE.get(py)?.set.call1(py, (value,))
 }
 
 /// The scope that the running code is in. One that has ended is none: its variable may not have been ours to put back
@@ -60,10 +69,13 @@ pub fn current(py: Python<'_>) -> PyResult<Option<Py<Scope>>> {
 
 /// The scope, or the bound function, that the running code is in.
 fn live(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let mut value = variable(py)?.call_method0(&names(py)?.get)?;
+    let mut value = VARIABLE.get(py)?.get.bind(py).call0()?;
     loop {
+        if value.is_none() {
+            return Ok(None);
+        }
         let outer = match value.cast::<Scope>() {
-            Err(_) => return Ok((!value.is_none()).then_some(value)),
+            Err(_) => return Ok(Some(value)),
             Ok(scope) if scope.get().entered.lock().is_some() => return Ok(Some(value)),
             Ok(scope) => scope.get().outer.lock().as_ref().map(|outer| outer.bind(py).clone()),
         };
@@ -78,7 +90,7 @@ fn live(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 #[pyclass(frozen, module = "jitspan")]
 pub struct Scope {
     carriers: Carriers,
-    name: String,
+    name: Cow<'static, str>,
     attributes: Option<Py<PyAny>>,
     entered: Mutex<Option<Entered>>,
     /// What the running code was in when this was entered.
@@ -154,7 +166,7 @@ impl Scope {
             }
             _ => (attributes(self.attributes.as_ref().map(|own| own.bind(py))), self.requests(py, limit)),
         };
-        let options = ScopeOptions { name: self.name.clone().into(), attributes, requests, started: anchor.unix() };
+        let options = ScopeOptions { name: self.name.clone(), attributes, requests, started: anchor.unix() };
         Core::timed(options, limit, more, anchor)
     }
 
@@ -185,13 +197,18 @@ impl Scope {
         Ok(Scope::__enter__(scope)?.unbind())
     }
 
+    /// When it was entered, which tells it from every other that was or is in the same place.
+    pub fn entered_at(&self) -> Option<Instant> {
+        self.entered.lock().as_ref().map(|entered| entered.started)
+    }
+
     /// One request's scope.
     pub fn one(carrier: Option<Py<PyAny>>, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
         Scope::new(Carriers::One(carrier), name, attributes)
     }
 
     fn new(carriers: Carriers, name: &str, attributes: Option<Py<PyAny>>) -> Scope {
-        let name = name.to_owned();
+        let name = if name == NAME { Cow::Borrowed(NAME) } else { Cow::Owned(name.to_owned()) };
         Scope { carriers, name, attributes, entered: Mutex::new(None), outer: Mutex::new(None) }
     }
 
@@ -257,9 +274,9 @@ fn reset(scope: &Bound<'_, Scope>, token: Option<Py<PyAny>>) {
     let py = scope.py();
     let Some(token) = token else { return };
     let put_back = || {
-        let (variable, names) = (variable(py)?, names(py)?);
-        if variable.call_method0(&names.get)?.is(scope) {
-            variable.call_method1(&names.reset, (token,))?;
+        let variable = VARIABLE.get(py)?;
+        if variable.get.bind(py).call0()?.is(scope) {
+            variable.reset.call1(py, (token,))?;
         }
         PyResult::Ok(())
     };
@@ -445,7 +462,7 @@ pub fn enter_bound(bound: &Bound<'_, BoundFunction>) -> PyResult<Option<Py<PyAny
 #[pyfunction]
 pub fn leave_bound(py: Python<'_>, token: Option<Py<PyAny>>) {
     if let (Some(_inside), Some(token)) = (gate::enter(py), token) {
-        let put_back = || variable(py)?.call_method1(&names(py)?.reset, (token,)).map(drop);
+        let put_back = || VARIABLE.get(py)?.reset.call1(py, (token,)).map(drop);
         put_back().or_none();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 
@@ -19,6 +20,9 @@ use crate::python::ranks;
 use crate::python::scope;
 use crate::python::step;
 use crate::python::unexpected::UnexpectedCompileError;
+
+/// Stalls that are going on in all threads and that others may nest in.
+static NESTED: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Stalls that are going on in this thread, the outermost first. A compile runs from start to end in one call,
@@ -49,7 +53,12 @@ pub fn is_nested() -> bool {
     NESTING.with_borrow(|nesting| !nesting.is_empty())
 }
 
-/// The same. Where nobody waits, it joins the trace of the stall that it belongs to.
+/// Whether one is going on in any thread. After a fork it may seem so for ever.
+pub fn is_any_nested() -> bool {
+    NESTED.load(Ordering::Relaxed) > 0
+}
+
+/// As [`begin`]. Where nobody waits, it joins the trace of the stall that it belongs to.
 pub fn begin_after(py: Python<'_>, other: Option<&Recorded>) -> Option<Arc<Pending>> {
     let monitor = crate::monitor()?;
     let parent = NESTING.with_borrow(|nesting| nesting.last().cloned());
@@ -86,6 +95,7 @@ fn place(py: Python<'_>) -> Place {
 
 /// What begins in this thread from now on nests in `pending`, until [`leave`].
 pub fn enter(pending: &Arc<Pending>) {
+    NESTED.fetch_add(1, Ordering::Relaxed);
     NESTING.with_borrow_mut(|nesting| nesting.push(Arc::clone(pending)));
 }
 
@@ -93,6 +103,7 @@ pub fn enter(pending: &Arc<Pending>) {
 pub fn leave(pending: &Arc<Pending>) {
     NESTING.with_borrow_mut(|nesting| {
         if let Some(at) = nesting.iter().rposition(|entered| Arc::ptr_eq(entered, pending)) {
+            NESTED.fetch_sub(nesting.len() - at, Ordering::Relaxed);
             nesting.truncate(at);
         }
     });
@@ -120,6 +131,7 @@ pub fn finish(
         tell(py, monitor, &recorded, specialization);
     }
     report::collectors(py, Moment::Running);
+    report::board(py);
     (Some(recorded), raise)
 }
 
@@ -140,7 +152,7 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
             let whose = recorded.scope.whose();
             report::warn(py, &recorded.event, (recorded.waiting, &whose), specialization, verbose);
         }
-        Kind::Load | Kind::Launcher => {
+        Kind::Load | Kind::Launcher | Kind::Peer => {
             report::log(py, "debug", &crate::monitor::describe(&recorded.event, recorded.waiting));
         }
     }

@@ -85,6 +85,7 @@ pub struct Link {
 }
 
 /// OpenTelemetry's kind of a span.
+#[expect(missing_docs, reason = "the names are OpenTelemetry's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Kind {
@@ -97,6 +98,7 @@ pub enum Kind {
 }
 
 /// OpenTelemetry's status of a span.
+#[expect(missing_docs, reason = "the names are OpenTelemetry's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {

@@ -25,6 +25,8 @@ pub const ROOMS: &[&[&str]] = &[
     // Who waits.
     &["scope.rs", "scope"],
     &["live"],
+    // What each process says of itself to the others.
+    &["board"],
     // Where it goes.
     &["export"],
     &["manifest"],

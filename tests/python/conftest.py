@@ -62,6 +62,8 @@ class Scripts:
             # What was there comes last: the matrix puts a version of Triton there.
             "PYTHONPATH": os.pathsep.join([str(TESTS), str(EXAMPLES), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "TRITON_CACHE_DIR": str(self.folder / "triton"),
+            # What one test kills is nothing that another should tell of.
+            "JITSPAN_BOARD": str(self.folder / "board"),
         }
 
     def start(self, source: str, *, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

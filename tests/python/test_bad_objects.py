@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support.records import outline, parent_id, trace_id, traceparent
 
+pytestmark = pytest.mark.hostile
+
 PRELUDE = """
 import json, jitspan, kernels
 from triton import knobs

@@ -11,15 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.pages import ROOT, script
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "replay.md"
 
 
 def test_every_command_runs_and_the_second_start_has_no_stall(scripts, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("needs curl, as a reader does")
-    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+    commands = script(PAGE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -12,6 +12,8 @@ import time
 import pytest
 from support.pythons import finish
 
+pytestmark = pytest.mark.hostile
+
 # Each many times: a death is a matter of which thread has its turn.
 RUNS = int(os.environ.get("JITSPAN_TEST_EXITS", "6"))
 

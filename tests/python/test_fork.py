@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from support.pythons import finish
 from support.records import outline, parent_id, trace_id, traceparent
+
+pytestmark = pytest.mark.hostile
 
 # Compiles for request `number`, in a block size of its own, so that it always compiles.
 PRELUDE = f"""

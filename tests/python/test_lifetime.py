@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.pythons import finish
 
+pytestmark = pytest.mark.hostile
+
 TESTS = Path(__file__).parent
 FORKS = int(os.environ.get("JITSPAN_TEST_FORKS", "200"))
 

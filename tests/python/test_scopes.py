@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from support.pythons import finish
 from support.records import outline
+
+pytestmark = pytest.mark.hostile
 
 HEAD = """
 import asyncio, contextvars, gc, threading

@@ -1,6 +1,6 @@
 """Only the main interpreter may have us, and is none the worse for it if another has tried.
 
-With `JITSPAN_TEST_PYTHONS="python3.12 python3.13"` these run the installed wheel, which is one for all of them.
+With `JITSPAN_TEST_PYTHONS="python3.12:python3.13"` these run the installed wheel, which is one for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 import jitspan
 import pytest
 
-PYTHONS = os.environ.get("JITSPAN_TEST_PYTHONS", sys.executable).split()
+pytestmark = pytest.mark.hostile
+
+PYTHONS = os.environ.get("JITSPAN_TEST_PYTHONS", sys.executable).split(":")
 
 PRELUDE = """
 import sys

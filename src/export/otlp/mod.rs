@@ -1,4 +1,4 @@
-//! To a collector, over OTLP: spans and log-based events through a [`Pipe`] each, metrics at intervals.
+//! To a collector, over OTLP: spans and log-based events through a `Pipe` each, metrics at intervals.
 
 mod answer;
 #[cfg(not(jitspan_loom))]

@@ -112,6 +112,7 @@ impl<O: Outlet> Worker<O> {
             return true;
         }
         let deadline = tokio::time::Instant::now() + self.plan.batch.delay;
+        let mut is_over = false;
         loop {
             while self.pending.len() < self.plan.batch.size {
                 match self.commands.try_recv() {
@@ -124,10 +125,11 @@ impl<O: Outlet> Worker<O> {
                     Err(TryRecvError::Disconnected) => return false,
                 }
             }
-            let is_full = self.pending.len() >= self.plan.batch.size;
-            if is_full || tokio::time::timeout_at(deadline, self.load.woken()).await.is_err() {
+            if is_over || self.pending.len() >= self.plan.batch.size {
                 return true;
             }
+            // A record wakes nobody, so what came since is still in the channel when the time is over.
+            is_over = tokio::time::timeout_at(deadline, self.load.woken()).await.is_err();
         }
     }
 

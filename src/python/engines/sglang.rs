@@ -114,12 +114,30 @@ fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
             report::log(py, "error", &format!("not armed: {error}"));
         }
     })?;
-    let said = call.arg(0).and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
+    let scheduler = call.arg(0);
+    scheduler.iter().for_each(describe);
+    let said = scheduler.and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
     if said.is_some_and(|traces| !traces.is_truthy().or_none().unwrap_or(true)) {
         BLIND.store(true, Ordering::Relaxed);
         report::log(py, "warning", &note().unwrap_or_default());
     }
     Ok(None)
+}
+
+/// Says on the board what this process is.
+fn describe(scheduler: &Bound<'_, PyAny>) {
+    let arguments = get(scheduler, "server_args");
+    let port = arguments.as_ref().and_then(|arguments| get(arguments, "port")?.extract::<i64>().or_none());
+    let data_parallel_rank = get(scheduler, "dp_rank").and_then(|rank| rank.extract().or_none());
+    let rank = rank(scheduler);
+    if let Some(monitor) = crate::monitor() {
+        monitor.board().describe(|who| {
+            who.engine = Some(ENGINE.name.to_owned());
+            who.rank = rank.or(who.rank);
+            who.data_parallel_rank = data_parallel_rank.or(who.data_parallel_rank);
+            who.server = port.map(|port| port.to_string()).or(who.server.take());
+        });
+    }
 }
 
 /// `Scheduler.run_batch(batch, ...)`: a step, with all that it launches.

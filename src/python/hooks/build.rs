@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::{Runtime, known};
+use crate::board::record::About;
 use crate::model::event::{CacheResult, Detail, Kernel, Kind};
 use crate::monitor::Pending;
 use crate::python::host::convert::get_text;
@@ -65,6 +66,8 @@ pub fn follow_as(pending: Arc<Pending>, asked: Asked, did: Did) -> Option<After>
         all.push((asked.runtime.name, did));
         all.len() - 1
     });
+    let kind = if did == Did::Loaded { Kind::Load } else { Kind::Compile };
+    pending.shows(About { runtime: asked.runtime.name, kind, kernel: &asked.kernel.name });
     stall::enter(&pending);
     Some(Box::new(move |py, outcome| {
         stall::leave(&pending);

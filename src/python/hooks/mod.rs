@@ -5,12 +5,16 @@ mod build;
 mod cutedsl;
 mod deep_gemm;
 mod flashinfer;
+mod jax;
 mod known;
+mod numba;
+mod process;
 mod runtime;
 mod sglang_jit;
 mod tilelang;
 mod torch_compile;
 pub mod triton;
+mod warp;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +28,9 @@ use crate::python::patch::late;
 pub use runtime::{Runtime, State};
 
 /// All of them. A runtime's own file says everything about it: see [`Runtime`].
-pub static RUNTIMES: [&Runtime; 8] = [
+pub static RUNTIMES: [&Runtime; 13] = [
     &triton::RUNTIME,
+    &triton::TOKENSPEED,
     &cutedsl::RUNTIME,
     &torch_compile::RUNTIME,
     &deep_gemm::RUNTIME,
@@ -33,6 +38,11 @@ pub static RUNTIMES: [&Runtime; 8] = [
     &flashinfer::RUNTIME,
     &sglang_jit::RUNTIME,
     &tilelang::RUNTIME,
+    &jax::RUNTIME,
+    &numba::RUNTIME,
+    &warp::RUNTIME,
+    // Below all of them.
+    &process::RUNTIME,
 ];
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -95,5 +105,8 @@ pub fn names() -> Vec<&'static str> {
 
 /// What is watched and what is not, on one line.
 pub fn in_short(py: Python<'_>) -> String {
-    RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect::<Vec<_>>().join(", ")
+    let mut all: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.in_short(py)).collect();
+    // DeepGEMM comes as a package of its own and inside vLLM: two rows, and one sentence while neither is imported.
+    all.dedup();
+    all.join(", ")
 }

@@ -47,7 +47,7 @@ macro_rules! names {
     };
 }
 
-names!(get, set, reset, modules, get_native_id, current_thread, _getframe, f_locals, f_back, f_code, co_name, co_flags);
+names!(modules, get_native_id, current_thread, _getframe, f_locals, f_back, f_code, co_name, co_flags);
 
 static NAMES: Prepared<Names> = Prepared::new();
 

@@ -58,6 +58,13 @@ pub fn collectors(py: Python<'_>, moment: Moment) {
     }
 }
 
+/// Says what there is to say of the board, each line once.
+pub fn board(py: Python<'_>) {
+    for notice in crate::monitor().map(|monitor| monitor.board().notices()).unwrap_or_default() {
+        log(py, "warning", &notice);
+    }
+}
+
 /// Warns of a compile: once for each kernel and specialization, every time in verbose mode. `whose`: who waited.
 pub fn warn(
     py: Python<'_>,

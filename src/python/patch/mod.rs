@@ -5,7 +5,7 @@ mod patches;
 mod wrapper;
 
 pub use patches::Patches;
-pub use wrapper::{After, Call, Hook, Outcome, Wrapper};
+pub use wrapper::{After, Call, Hook, Outcome, Watch, Wrapper};
 
 /// Compiles the texts. Called when the module is imported.
 ///

@@ -26,24 +26,36 @@ use crate::python::host::text::{self, Text};
 use plan::Plan;
 
 static TEXT: Text = Text::new(include_str!("replay.py"));
+/// What stands in the module's place until a replay is asked for.
+static DOOR: Text = Text::new(include_str!("door.py"));
 
 /// Where faults of a replay are counted.
 const PLACE: &str = "preload";
 
-/// Compiles the text, and puts its function in the place of the one that carries its documentation. Called when the module
-/// is imported.
+/// Puts a function of Python text in the place of the one that carries its documentation. Called when the module is
+/// imported.
 ///
 /// # Errors
 /// Python's, for a text that is wrong.
 pub fn prepare(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let globals = text::natives(py, [wrap_pyfunction!(begin, py)?, wrap_pyfunction!(receipt::used, py)?])?;
-    globals.set_item("perform", boundary::TEXT.get(py, "perform")?)?;
-    TEXT.compile(py, &globals)?;
+    DOOR.compile(py, &text::natives(py, [wrap_pyfunction!(replay_text, py)?])?)?;
     // Made here, and not with the first replay.
     let _ = (py.get_type::<Plan>(), py.get_type::<mock::MockPointer>(), py.get_type::<mock::MockType>());
-    let function = TEXT.get(py, "preload")?;
+    let function = DOOR.get(py, "preload")?;
     function.setattr("__doc__", get_text(&module.getattr("preload")?, "__doc__"))?;
     module.setattr("preload", function)
+}
+
+/// A function of the text, which is compiled when it is first asked for: most processes replay nothing, and it is a third
+/// of all text that we have.
+#[pyfunction]
+fn replay_text<'py>(py: Python<'py>, function: &str) -> PyResult<Bound<'py, PyAny>> {
+    if !TEXT.is_compiled(py) {
+        let globals = text::natives(py, [wrap_pyfunction!(begin, py)?, wrap_pyfunction!(receipt::used, py)?])?;
+        globals.set_item("perform", boundary::TEXT.get(py, "perform")?)?;
+        TEXT.compile(py, &globals)?;
+    }
+    TEXT.get(py, function)
 }
 
 /// Compiles, before requests come, what a manifest says compiled late: by Triton's own launch path, with arguments of the
@@ -91,7 +103,7 @@ pub fn before_requests(py: Python<'_>, then: impl Fn(Python<'_>) + Send + Sync +
             },
         )
     })?;
-    boundary::leave(&TEXT.get(py, "preload")?, PyTuple::empty(py));
+    boundary::leave(&DOOR.get(py, "preload")?, PyTuple::empty(py));
     boundary::leave(then.as_any(), PyTuple::empty(py));
     Ok(())
 }
@@ -117,7 +129,7 @@ pub fn warm(py: Python<'_>, arguments: &WarmArguments) -> PyResult<u8> {
         }
     })?;
     let target = (backend, arch, lanes);
-    let counts = TEXT.get(py, "warm")?.call1((begin, arguments.import.clone(), target))?;
+    let counts = replay_text(py, "warm")?.call1((begin, arguments.import.clone(), target))?;
     let missing: u64 = ["gone", "failed", "late", "malformed"]
         .iter()
         .filter_map(|name| counts.get_item(name).or_none()?.extract::<u64>().or_none())
@@ -169,5 +181,5 @@ fn plan(
 
 /// Whether its class is Triton's.
 fn is_of_triton(any: &Bound<'_, PyAny>) -> bool {
-    crate::python::hooks::triton::encode::is_of_triton(&any.get_type())
+    crate::python::hooks::triton::package::has_class(&any.get_type())
 }

@@ -20,7 +20,7 @@ use crate::manifest::read::{self, Manifest};
 use crate::model::recipe::{Recipe, Tuning, What};
 use crate::process::lock::Mutex;
 use crate::python::hooks::triton::autotune::whole_configuration;
-use crate::python::hooks::triton::{describe, kernel_name, manual, recipe};
+use crate::python::hooks::triton::{describe, kernel_name, manual, package, recipe};
 use crate::python::host::boundary::{self, OrNone};
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, type_name};
@@ -105,7 +105,7 @@ impl Plan {
 
 /// From 3.6 on a compile lets go of the interpreter, and threads help.
 fn allowed_threads(py: Python<'_>, wanted: Option<usize>) -> usize {
-    if describe::version().is_none_or(|version| version < (3, 6)) {
+    if package::TRITON.version().is_none_or(|version| version < (3, 6)) {
         return 1;
     }
     let ranks = recipe::rank(py).map_or(1, |(_, all)| usize::try_from(all).unwrap_or(1).max(1));
@@ -288,7 +288,7 @@ impl Plan {
             (state.lines.clone(), Arc::clone(&state.found))
         };
         let target = recipe::current_target(py).unwrap_or_default();
-        let version = describe::whole_version().unwrap_or_default();
+        let version = package::TRITON.whole_version().unwrap_or_default();
         let mut jobs = VecDeque::new();
         let mut settled = Vec::new();
         let mut changed = 0;

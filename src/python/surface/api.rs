@@ -59,6 +59,7 @@ pub fn deactivate(py: Python<'_>) -> PyResult<()> {
             hooks::remove(py);
             if let Some(monitor) = crate::monitor() {
                 monitor.disarm();
+                monitor.board().close();
             }
             Ok(())
         },

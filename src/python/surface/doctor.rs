@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 use super::doctor_report::{CollectorFound, Found, Level, Problem, PythonFound, Report, ServerVariable, SettingFound};
 use super::doctor_text;
 use super::status::{self, RuntimeStatus};
+use crate::board;
 use crate::cli::doctor::DoctorArguments;
 use crate::cli::{self, VERSION};
 use crate::config::environment::{FOREIGN, SGLANG_PLUGINS, Shell, VLLM_PLUGINS};
@@ -189,6 +190,9 @@ fn of_settings(config: &Config, errors: &[ConfigError]) -> Vec<Problem> {
         problems.push(Problem::warning(text));
     } else if config.traces.otlp.is_none() && !config.traces.console && errors.is_empty() {
         problems.push(Problem::warning("OTEL_TRACES_EXPORTER=none: no span is sent"));
+    }
+    if let Some(reason) = board::folder::refusal(&config.board) {
+        problems.push(Problem::warning(format!("the board is off, so `jitspan top` sees nothing: {reason}")));
     }
     if config.sampler.keeps_no_root() {
         problems.push(Problem::warning("OTEL_TRACES_SAMPLER keeps no trace that begins here"));

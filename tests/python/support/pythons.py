@@ -49,7 +49,15 @@ class Python:
         native = sys.modules.get("jitspan.jitspan", jitspan)
         (module / "jitspan.so").symlink_to(Path(native.__file__).resolve())
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "JITSPAN_"))}
-        self.environment = inherited | environment | {"PYTHONPATH": f"{module}:{TESTS}"}
+        self.environment = (
+            inherited
+            | environment
+            | {
+                "PYTHONPATH": f"{module}:{TESTS}",
+                # What one test kills is nothing that another should tell of.
+                "JITSPAN_BOARD": str(folder / "board"),
+            }
+        )
 
     def __call__(self, source: str | Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
         if isinstance(source, str):

@@ -8,6 +8,7 @@ use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::group;
 use super::remember_endpoint;
 use super::stalls::{GIVEN, KEY, Waited};
 use crate::model::attribute::Attributes;
@@ -261,7 +262,9 @@ fn add_events(py: Python<'_>, waited: Waited) -> PyResult<Option<Patches>> {
 /// `InputProcessor(vllm_config, ...)`: where vLLM's spans go is known, and ours go there, too.
 pub fn configured(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let config = call.arg(1).or_else(|| call.keyword("vllm_config"));
-    remember_endpoint(config);
+    remember_endpoint(config.clone());
     arming::prepare_again();
+    group::join(config.as_ref(), None);
+    group::is_not_armed("the front end: nothing compiles in it");
     Ok(None)
 }

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | front end | `front_end` | keeps or gives a trace context; puts the summary on `llm_request` |
 //! | engine core | `requests` | sends contexts to the workers and stalls to the front end; finds who was `queued` |
+//! | engine core | `group`, `peers` | which engines take their steps together; what others of them compiled |
 //! | worker | `worker`, `arming` | finds the runner; arms when warm-up is over |
 //! | worker | `contexts`, `step` | keeps the contexts; finds who is in the step that compiles |
 //!
@@ -14,7 +15,9 @@
 mod arming;
 mod contexts;
 mod front_end;
+mod group;
 mod mailbox;
+mod peers;
 mod queued;
 mod rank;
 mod requests;

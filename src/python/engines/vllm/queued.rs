@@ -1,4 +1,4 @@
-//! The span of a request that waited in the scheduler's queue, behind a step that compiled.
+//! The span of a request that waited and was in no step that compiled: in the scheduler's queue, or held by a peer engine.
 
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use crate::monitor::Monitor;
 use crate::semconv::engine as key;
 use crate::stats::Counter;
 
-/// What one request waited for in the queue.
+/// What one request waited for.
 pub struct Queued {
+    state: State,
     parent: SpanContext,
     attributes: Attributes,
     whole: Interval,
@@ -25,12 +26,12 @@ pub struct Queued {
 
 impl Queued {
     /// A request begins to wait.
-    pub fn new(id: &str, parent: SpanContext, started: UnixNanos) -> Self {
+    pub fn new(id: &str, parent: SpanContext, (state, started): (State, UnixNanos)) -> Self {
         let mut attributes = Attributes::new();
         attributes.text(key::REQUEST_ID, contexts::external(contexts::as_sent(id)));
-        attributes.text(key::REQUEST_STATE, State::Queued.word());
+        attributes.text(key::REQUEST_STATE, state.word());
         let whole = Interval { started, ended: started };
-        Queued { parent, attributes, whole, summary: Summary::default(), events: Vec::new() }
+        Queued { state, parent, attributes, whole, summary: Summary::default(), events: Vec::new() }
     }
 
     /// It waited for this as well.
@@ -64,7 +65,7 @@ impl Queued {
         monitor.send(Span {
             context,
             parent: Some(self.parent),
-            name: key::VLLM_QUEUED.into(),
+            name: self.state.span().into(),
             started: self.whole.started,
             ended: self.whole.ended,
             attributes,

@@ -11,10 +11,13 @@ use opentelemetry::trace::SpanContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::peers::{Told, Wait};
 use super::queued::Queued;
-use super::stalls::Interval;
 use super::stalls::{self, KEY, STALLS_KEPT, Sent, Stall};
-use super::{contexts, mailbox};
+use super::stalls::{Interval, State};
+use super::{contexts, group, mailbox};
+use crate::board::peers::Peer;
+use crate::board::waits::Span;
 use crate::model::event::UnixNanos;
 use crate::process::lock::Mutex;
 use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
@@ -57,6 +60,7 @@ pub fn kept() -> usize {
 /// What the engine core knows.
 #[derive(Default)]
 struct Known {
+    told: Told,
     alive: HashMap<String, Alive>,
     /// Since the last request that was new in a step.
     finished: Vec<String>,
@@ -83,6 +87,7 @@ pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.arg(1).or_else(|| call.keyword("request")) else { return Ok(None) };
     let Some(id) = get_text(&request, "request_id") else { return Ok(None) };
     SCHEDULER.store(true, Ordering::Relaxed);
+    group::join_as_scheduler(call.arg(0).as_ref());
     let parent = contexts::of_request(&request, &id);
     if parent.is_none() {
         tell_of_rust_front_end(py);
@@ -157,9 +162,12 @@ pub fn scheduled(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
 pub fn finished(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(request) = call.arg(1).or_else(|| call.keyword("request")) else { return Ok(None) };
     let Some(id) = get_text(&request, "request_id") else { return Ok(None) };
-    hear();
+    let going_on = hear();
     let alive = with(|known| {
-        let alive = known.alive.remove(&id)?;
+        let mut alive = known.alive.remove(&id)?;
+        for (peer, waited) in going_on {
+            alive.hold(&id, &peer, &waited);
+        }
         if alive.parent.is_some() && known.finished.len() < FINISHED_KEPT {
             known.finished.push(id.clone());
         }
@@ -181,11 +189,24 @@ pub fn finished(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
     Ok(None)
 }
 
-/// Takes what workers have sent.
-fn hear() {
+/// Takes what workers have sent, and what peer engines have compiled. Returns what those compile now.
+fn hear() -> Vec<Wait> {
     if !has_workers() {
         mailbox::receive().into_iter().for_each(heard);
     }
+    let peers = crate::monitor().map(|monitor| monitor.board().peers()).unwrap_or_default();
+    if peers.is_empty() {
+        return Vec::new();
+    }
+    with(|known| {
+        let own: Vec<_> =
+            known.recent.iter().flat_map(|sent| &sent.stalls).map(|stall| (stall.started, stall.ended())).collect();
+        let (ended, going_on) = known.told.waits(&peers, &own);
+        for (peer, waited) in &ended {
+            known.alive.iter_mut().for_each(|(id, alive)| alive.hold(id, peer, waited));
+        }
+        going_on
+    })
 }
 
 /// A step has ended that stalled.
@@ -222,7 +243,8 @@ impl Alive {
                 self.stalls.push(Arc::new(stall.waited_for(waited)));
             }
             if let Some(parent) = &self.parent {
-                let queued = self.queued.get_or_insert_with(|| Queued::new(id, parent.clone(), waited.started));
+                let queued =
+                    self.queued.get_or_insert_with(|| Queued::new(id, parent.clone(), (State::Queued, waited.started)));
                 queued.add(stall, waited);
             }
         }
@@ -239,6 +261,25 @@ impl Alive {
             // Asynchronous scheduling: the step after this one was made before this one stalled. With a pipeline, other
             // stages may have been running it.
             Some(scheduled) => sent.stages <= 1 && newest.is_some_and(|newest| scheduled > newest),
+        }
+    }
+
+    /// Its engine waited for a peer, at these times.
+    fn hold(&mut self, id: &str, peer: &Peer, waited: &[Span]) {
+        let since = waited.iter().map(|(from, to)| ((*from).max(self.arrived), *to));
+        let waited: Vec<Span> = since.filter(|(from, to)| from < to).collect();
+        if waited.is_empty() {
+            return;
+        }
+        let stall = Stall::of_peer(peer, &waited);
+        let whole = Interval { started: stall.started, ended: stall.ended() };
+        if let (Some(parent), Some(monitor)) = (&self.parent, crate::monitor()) {
+            let mut held = Queued::new(id, parent.clone(), (State::Held, whole.started));
+            held.add(&stall, whole);
+            held.send(monitor);
+        }
+        if self.stalls.len() < STALLS_KEPT {
+            self.stalls.push(Arc::new(stall));
         }
     }
 

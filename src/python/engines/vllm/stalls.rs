@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use crate::board::peers::Peer;
+use crate::board::waits;
 use crate::model::attribute::{Attributes, Value};
 use crate::model::event::{CompileEvent, Kernel, Kind, UnixNanos, nanos};
 use crate::model::summary::Summary;
 use crate::scope::Scope;
-use crate::semconv::engine as key;
+use crate::semconv::{attribute, engine as key};
 
 /// The attribute under which a context travels on vLLM's objects, and the key of the stalls among a request's headers.
 pub const KEY: &str = "jitspan";
@@ -34,6 +36,11 @@ pub struct Place {
     pub rank: i64,
 }
 
+impl Place {
+    /// No place of this engine: what a peer did is told beside what each stage did.
+    const PEER: Self = Place { stage: -1, rank: -1 };
+}
+
 /// What a request did while something compiled.
 #[derive(Debug, Clone, Copy)]
 pub enum State {
@@ -41,6 +48,8 @@ pub enum State {
     Running,
     /// It waited for one.
     Queued,
+    /// Its engine waited for a peer.
+    Held,
 }
 
 impl State {
@@ -49,6 +58,16 @@ impl State {
         match self {
             State::Running => "running",
             State::Queued => "queued",
+            State::Held => "held",
+        }
+    }
+
+    /// Name of the span that tells of it.
+    pub fn span(self) -> &'static str {
+        match self {
+            State::Running => key::VLLM_EXECUTE_MODEL,
+            State::Queued => key::VLLM_QUEUED,
+            State::Held => key::VLLM_HELD,
         }
     }
 }
@@ -126,6 +145,31 @@ impl Stall {
         }
     }
 
+    /// What a peer engine compiled, of which somebody waited for these times and for nothing else.
+    pub fn of_peer(peer: &Peer, waited: &[waits::Span]) -> Self {
+        let (started, duration) = (waited.first().map_or(peer.span.0, |span| span.0), waits::length(waited));
+        let mut attributes = Attributes::new();
+        attributes.text(attribute::RUNTIME, peer.runtime.clone());
+        attributes.text(attribute::KERNEL_NAME, peer.kernel.clone());
+        attributes.double(attribute::DURATION, waits::length(&[peer.span]).as_secs_f64());
+        attributes.text(key::REQUEST_STATE, State::Held.word());
+        attributes.double(key::WAITED, duration.as_secs_f64());
+        let ranks = [(key::PEER_RANK, peer.rank), (key::PEER_DATA_PARALLEL_RANK, peer.data_parallel_rank)];
+        for (name, rank) in ranks {
+            rank.iter().for_each(|rank| attributes.int(name, *rank));
+        }
+        Stall {
+            kind: Kind::Peer,
+            runtime: peer.runtime.clone(),
+            kernel: peer.kernel.clone(),
+            started,
+            duration,
+            counts: true,
+            place: Place::PEER,
+            attributes,
+        }
+    }
+
     /// When it ended.
     pub fn ended(&self) -> UnixNanos {
         self.started.saturating_add(nanos(self.duration))
@@ -167,7 +211,7 @@ impl Stall {
     }
 
     fn read(json: &Json) -> Option<Self> {
-        let kind = Kind::ALL.into_iter().find(|kind| json["kind"] == kind.word())?;
+        let kind = Kind::from_word(json["kind"].as_str()?)?;
         let mut attributes = Attributes::new();
         for (name, value) in json["attributes"].as_object().into_iter().flatten() {
             if let Some(value) = plain(value) {

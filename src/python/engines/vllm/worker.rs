@@ -3,9 +3,10 @@
 use pyo3::prelude::*;
 
 use super::step::STEPS;
-use super::{ENGINE, rank, remember_endpoint, requests};
+use super::{ENGINE, group, rank, remember_endpoint, requests};
 use crate::python::host::convert::get;
 use crate::python::patch::{After, Call};
+use crate::python::ranks;
 use crate::python::step;
 
 /// `WorkerWrapperBase.init_device` and `.initialize_from_config`: worker and runner are there, of whatever class.
@@ -15,8 +16,9 @@ pub fn made(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         let Some(worker) = get(wrapper.bind(py), "worker") else { return Ok(None) };
         let config = get(&worker, "vllm_config");
         let parallel = config.as_ref().and_then(|config| get(config, "parallel_config"));
-        remember_endpoint(config);
+        remember_endpoint(config.clone());
         rank::remember(&worker, parallel.as_ref());
+        group::join(config.as_ref(), ranks::rank());
         requests::workers_are_here();
         step::look(&STEPS);
         if let Some(point) = ENGINE.point("vllm.warm_up") {

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use super::RUNTIME;
 use super::describe::{self, Subject};
+use crate::board::record::About;
 use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
@@ -117,6 +118,7 @@ pub fn build(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     // Described before it is compiled: then the DSL forgets the options, and arguments may change.
     let (event, specialization) = describe::event(py, &subject);
     let traced = at(depth, |trace| trace.clock.elapsed()).unwrap_or_default();
+    pending.shows(About { runtime: RUNTIME.name, kind: event.kind, kernel: &event.kernel.name });
     stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
         stall::leave(&pending);
@@ -196,6 +198,7 @@ pub fn pipeline(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>>
 /// Somebody calls the compiler himself: all that is known is that it compiles.
 fn direct(py: Python<'_>) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: describe::UNKNOWN });
     Ok(Some(Box::new(move |py, outcome| {
         let mut event = RUNTIME.event(Kind::Compile, Kernel::named(describe::UNKNOWN));
         event.duration = pending.elapsed();

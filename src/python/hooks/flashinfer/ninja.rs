@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use pyo3::prelude::*;
 
 use super::RUNTIME;
-use crate::model::event::Kernel;
+use crate::board::record::About;
+use crate::model::event::{Kernel, Kind};
 use crate::python::hooks::build::{self, Asked, Did};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::text;
@@ -26,7 +27,15 @@ pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let before = age(&target);
     // Several modules at once (`build_jit_specs`): nobody has asked for one of them.
     let alone = if build::is_asked(&RUNTIME) { None } else { stall::begin_holding(py) };
+    let name = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
+    let about = About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &name };
+    if let Some(alone) = &alone {
+        stall::enter(alone);
+        alone.shows(about);
+    }
     Ok(Some(Box::new(move |py, outcome| {
+        alone.iter().for_each(stall::leave);
         let built = outcome.is_err() || age(&target) != before;
         if !built {
             return Ok(None);
@@ -35,9 +44,7 @@ pub fn runs(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             build::note(&RUNTIME, Did::Built);
             return Ok(None);
         };
-        let name = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let kernel = Kernel::named(name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned()));
-        let asked = Asked { runtime: &RUNTIME, kernel, specialization: Vec::new() };
+        let asked = Asked { runtime: &RUNTIME, kernel: Kernel::named(name), specialization: Vec::new() };
         Ok(build::finish(py, &pending, asked, Did::Built, outcome))
     })))
 }

@@ -10,6 +10,7 @@ use pyo3::types::{PyList, PyWeakrefReference};
 
 use super::RUNTIME;
 use super::cache::Counters;
+use crate::board::record::About;
 use crate::model::attribute::bounded;
 use crate::model::event::{CacheResult, Cause, CompileEvent, Detail, Kernel, Kind};
 use crate::monitor::Pending;
@@ -70,6 +71,7 @@ pub fn compiles(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
     let Some(code) = call.arg(0).or_else(|| call.keyword("code")) else { return Ok(None) };
     let Some(pending) = stall::begin_holding(py) else { return Ok(None) };
     let (kernel, options) = (kernel(&code, call), options(call));
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &kernel.name });
     let id = call.keyword("compile_id").and_then(|id| super::id(&id));
     let fails =
         call.arg(6).or_else(|| call.keyword("one_graph")).is_some_and(|one| one.is_truthy().or_none().unwrap_or(false));

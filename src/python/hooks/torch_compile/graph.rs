@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::RUNTIME;
 use super::cache::Counters;
 use super::frame;
+use crate::board::record::About;
 use crate::model::event::{CacheResult, Cause, Kernel, Kind};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
@@ -37,6 +38,7 @@ fn compiles(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let kernel = kernel(id.as_deref(), backward);
     let cause = backward.then_some(Cause::FirstUse);
     let counters = Counters::now(py);
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &kernel.name });
     stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
         stall::leave(&pending);

@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 
 use super::RUNTIME;
 use super::frame;
+use crate::board::record::About;
 use crate::model::event::{Autotune, CacheResult, Kernel, Kind};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item, text};
@@ -64,6 +65,7 @@ fn descends(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 fn benchmark(py: Python<'_>, tuner: &Bound<'_, PyAny>, benchmarked: Option<u64>) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin_holding(py) else { return Ok(None) };
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Autotune, kernel: &kernel(tuner).name });
     let tuner = tuner.clone().unbind();
     stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
@@ -119,6 +121,7 @@ fn selects(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let name = call.arg(2).or_else(|| call.keyword("op")).map(|name| text(&name)).unwrap_or_default();
     let choices = call.arg(1).or_else(|| call.keyword("choices"));
     let choices = choices.and_then(|choices| choices.len().or_none()).map(|choices| choices as u64);
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Autotune, kernel: &name });
     let outer = BENCHMARKED.replace(false);
     stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
@@ -159,12 +162,14 @@ fn records(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let id = call.arg(0).and_then(|manager| super::id(&get(&manager, "compile_id")?));
     let function = call.arg(2).or_else(|| call.keyword("function_id"));
     let number = function.and_then(|function| get(&function, "id")).map(|id| text(&id)).unwrap_or_default();
+    let frame = id.as_deref().and_then(frame::of_id).unwrap_or_default();
+    let of = if frame.name.is_empty() { format!("function {number}") } else { frame.name.clone() };
+    let kernel = Kernel { name: format!("CUDA graph of {of}"), ..frame };
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &kernel.name });
     stall::enter(&pending);
     Ok(Some(Box::new(move |py, outcome| {
         stall::leave(&pending);
-        let frame = id.as_deref().and_then(frame::of_id).unwrap_or_default();
-        let of = if frame.name.is_empty() { format!("function {number}") } else { frame.name.clone() };
-        let mut event = RUNTIME.event(Kind::Compile, Kernel { name: format!("CUDA graph of {of}"), ..frame });
+        let mut event = RUNTIME.event(Kind::Compile, kernel);
         event.duration = pending.elapsed();
         event.id = id;
         event.failure = outcome.err().map(|error| stall::failure(py, error));

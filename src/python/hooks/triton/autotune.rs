@@ -16,16 +16,16 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::RUNTIME;
 use super::encode::{Unsupported, encode};
+use super::package::{self, Package};
 use super::{describe, kernel_name, recipe};
+use crate::board::record::About;
 use crate::model::event::{Autotune, CacheResult, Cause, CompileEvent, Kind};
 use crate::model::recipe::{Configuration, Recipe, Tuning, What};
 use crate::monitor::Pending;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
-use crate::python::host::imports;
 use crate::python::host::unreadable::said;
 use crate::python::patch::{After, Call, Patches, Wrapper};
 use crate::python::stall;
@@ -66,13 +66,21 @@ const LISTENER: &str = "triton.autotuning_listener";
 const TIMINGS: usize = 1024;
 
 /// Stands in all these places that are there.
-pub fn install(py: Python<'_>, patches: &'static Patches, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
+pub fn install(
+    py: Python<'_>,
+    package: &Package,
+    patches: &'static Patches,
+    knobs: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    if let Some(tuner) = get(package.import(py, "runtime.autotuner")?.as_any(), "Autotuner") {
         patches.wrap(&tuner, "prune_configs", "triton.prune_configs", prunes)?;
         patches.wrap(&tuner, "check_disk_cache", "triton.check_disk_cache", checks_disk)?;
         patches.wrap(&tuner, "_bench", "triton._bench", benches)?;
     }
-    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning")) {
+    // 3.6 has the knobs of autotuning without a listener; without it a tuning is told by the places above.
+    if let Some(autotuning) = knobs.and_then(|knobs| get(knobs, "autotuning"))
+        && get(&autotuning, "listener").is_some()
+    {
         patches.chain(&autotuning, "listener", LISTENER, hears)?;
     }
     Ok(())
@@ -125,6 +133,9 @@ fn begin(py: Python<'_>, tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, P
     // A tuning that came to nothing (pruned to one configuration, from 3.8 on) is still here.
     drop(take(tuner));
     let Some(pending) = stall::begin(py) else { return false };
+    let function = get(tuner, "fn").unwrap_or_else(|| tuner.clone());
+    let name = describe::kernel(&function, None).name;
+    pending.shows(About { runtime: package::of(tuner).runtime.name, kind: Kind::Autotune, kernel: &name });
     let named = named_values(tuner, keywords);
     let known = get(tuner, "cache").and_then(|cache| cache.cast_into::<PyDict>().ok());
     let known = known.filter(|known| !known.is_empty());
@@ -176,7 +187,7 @@ fn checks_disk(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> 
             return Ok(finish(py, &tune, event));
         }
         // From 3.8 on the listener comes next, and raises.
-        if listener_is_ours(py) {
+        if listener_is_ours(tuner) {
             return Ok(None);
         }
         Ok(take(tuner).and_then(|tune| tune.raise))
@@ -242,7 +253,7 @@ fn benches(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// The last configuration has been benchmarked.
 fn benched(py: Python<'_>, tuner: &Bound<'_, PyAny>) -> PyResult<()> {
-    if listener_is_ours(py) {
+    if listener_is_ours(tuner) {
         return Ok(());
     }
     let Some(mut tune) = take(tuner) else { return Ok(()) };
@@ -313,15 +324,16 @@ fn hears(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 }
 
 /// Whether the listener will be called: the slot is ours. Where somebody has taken it since, we do without.
-fn listener_is_ours(py: Python<'_>) -> bool {
-    let slot = imports::loaded(py, "triton.knobs").and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
+fn listener_is_ours(tuner: &Bound<'_, PyAny>) -> bool {
+    let slot =
+        package::of(tuner).loaded(tuner.py(), "knobs").and_then(|knobs| get(&get(&knobs, "autotuning")?, "listener"));
     slot.is_some_and(|slot| Wrapper::is_of(&slot, LISTENER))
 }
 
 fn event(py: Python<'_>, tuner: &Bound<'_, PyAny>, tune: &Tune, cache: CacheResult) -> CompileEvent {
     let duration = tune.pending.elapsed();
     let function = describe::innermost_function(tuner);
-    let mut event = RUNTIME.event(Kind::Autotune, describe::kernel(&function, None));
+    let mut event = package::of(tuner).runtime.event(Kind::Autotune, describe::kernel(&function, None));
     event.duration = duration;
     event.cache = cache;
     event.cause = Some(tune.cause);
@@ -350,8 +362,12 @@ fn add_recipe(
         return;
     }
     guard(py, "triton.recipe", || {
-        let mut recipe = Recipe::new(What::Tuning, "triton", kernel_name::kernel(&describe::innermost_function(tuner)));
-        recipe.runtime_version = describe::whole_version().unwrap_or_default();
+        let mut recipe = Recipe::new(
+            What::Tuning,
+            package::of(tuner).import_name(),
+            kernel_name::kernel(&describe::innermost_function(tuner)),
+        );
+        recipe.runtime_version = package::of(tuner).whole_version().unwrap_or_default();
         recipe.target = recipe::current_target(py).unwrap_or_default();
         recipe.rank = recipe::rank(py).map(|(rank, _)| rank);
         let best = best.map_or(Err("a tuning without a result".to_owned()), whole_configuration);

@@ -5,23 +5,22 @@
 //! calls it after a failure), and two threads that compile the same kernel cannot take it from each other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::RUNTIME;
 use super::frame::{self, Frame};
-use super::{autotune, describe, inductor, kernel_name, launcher, manual, recipe, specialization};
+use super::{autotune, describe, inductor, kernel_name, launcher, manual, package, recipe, specialization};
+use crate::board::record::About;
 use crate::model::event::{CacheResult, CompileEvent, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item};
 use crate::python::host::guard::guard;
-use crate::python::host::imports;
 use crate::python::patch::{After, Call, Outcome, Patches};
 use crate::python::stall;
 
@@ -45,22 +44,16 @@ struct Entry {
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 const ENTRIES_KEPT: usize = 1024;
 
-/// Whether this version has a hook after the compile.
-static POST_HOOK: AtomicBool = AtomicBool::new(false);
-
 /// The watches on `compile` attributes. They hold their functions weakly: kernels come and go.
 pub static FUNCTIONS: Patches = Patches::new();
-
-/// Says whether this version has a hook after the compile.
-pub fn set_post_hook(present: bool) {
-    POST_HOOK.store(present, Ordering::Relaxed);
-}
 
 /// `jit_cache_hook`: a launch needs a kernel that is not in memory.
 pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(info) = call.keyword("fn") else { return Ok(None) };
     let function = get(&info, "jit_function").unwrap_or(info);
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    let name = describe::kernel(&function, call.kwargs).name;
+    pending.shows(About { runtime: package::of(&function).runtime.name, kind: Kind::Compile, kernel: &name });
     let payload = call.keyword("compile");
     let entry = Entry {
         pending,
@@ -70,13 +63,13 @@ pub fn before(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         began: Instant::now(),
         manual: manual::is_manual()
             || call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false)),
-        first: describe::first_in_process(py),
+        first: package::of(&function).first_in_process(py),
         function: function.clone().unbind(),
         compiled: false,
         raise: None,
     };
     let number = Arc::as_ptr(&entry.pending) as usize;
-    let asynchronous = is_asynchronous(py);
+    let asynchronous = is_asynchronous(&function);
     remember(entry, asynchronous);
     FUNCTIONS.wrap_weakly(&function, "compile", "triton.compile", watch)?;
     Ok(Some(Box::new(move |_py, outcome: Outcome<'_, '_>| {
@@ -117,7 +110,7 @@ fn watch(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         if outcome.is_err() {
             return Ok(None);
         }
-        if !POST_HOOK.load(Ordering::Relaxed) {
+        if !package::of(entry.function.bind(py)).post_hook.load(Ordering::Relaxed) {
             return Ok(raise);
         }
         entry.compiled = true;
@@ -206,7 +199,8 @@ fn event(
     let call = entry.call.bind(py);
     let cache = frame.as_ref().map_or(CacheResult::Unknown, |frame| frame.cache(outcome.is_ok()));
     let kind = if cache == CacheResult::Hit { Kind::Load } else { Kind::Compile };
-    let mut event = RUNTIME.event(kind, describe::kernel(entry.function.bind(py), Some(call)));
+    let mut event =
+        package::of(entry.function.bind(py)).runtime.event(kind, describe::kernel(entry.function.bind(py), Some(call)));
     event.duration = duration;
     event.cache = cache;
     event.manual_warmup = entry.manual;
@@ -256,8 +250,9 @@ fn take(which: impl Fn(&Entry) -> bool) -> Option<Entry> {
 
 /// Whether Triton compiles in the threads of a pool (`AsyncCompileMode`, from 3.5): then one thread has several
 /// launches open.
-fn is_asynchronous(py: Python<'_>) -> bool {
-    let Some(module) = imports::loaded(py, "triton.runtime._async_compile") else { return false };
+fn is_asynchronous(function: &Bound<'_, PyAny>) -> bool {
+    let module = package::of(function).loaded(function.py(), "runtime._async_compile");
+    let Some(module) = module else { return false };
     let mode = get(&module, "active_mode").and_then(|variable| variable.call_method0("get").or_none());
     mode.is_some_and(|mode| !mode.is_none())
 }

@@ -1,19 +1,14 @@
 //! Triton's objects in words. Every attribute is optional: what is missing, or raises, is left out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
+use super::package::{self, Package};
 use crate::model::attribute::bounded;
 use crate::model::event::{CompileEvent, Detail, Kernel};
-use crate::process::lock::Mutex;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
-use crate::python::host::imports;
-
-static VERSION: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keys of the hooks' `compile` that are no options.
 const NOT_OPTIONS: &[&str] =
@@ -24,31 +19,6 @@ const VALUE: usize = 200;
 
 /// Members of all the tuples in one value.
 const ITEMS: usize = 256;
-
-/// Keeps `triton.__version__`.
-pub fn remember_version(triton: &Bound<'_, PyModule>) {
-    let version = get_text(triton, "__version__");
-    *VERSION.lock() = version;
-}
-
-/// `triton.__version__`.
-pub fn whole_version() -> Option<String> {
-    VERSION.lock().clone()
-}
-
-/// The version's first two numbers.
-pub fn version() -> Option<(u32, u32)> {
-    let version = VERSION.lock().clone()?;
-    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
-    Some((numbers.next()?, numbers.next()?))
-}
-
-/// The compiler's or the driver's class of each backend that is installed (NVIDIA's, AMD's, others').
-pub fn backends<'py>(py: Python<'py>, part: &str) -> Vec<Bound<'py, PyAny>> {
-    let backends = imports::loaded(py, "triton.backends").and_then(|module| get(&module, "backends"));
-    let backends = backends.and_then(|backends| backends.cast_into::<PyDict>().ok()).map(|backends| backends.values());
-    backends.iter().flatten().filter_map(|backend| get(&backend, part)).collect()
-}
 
 /// The `JITFunction` inside tuners and heuristics.
 pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
@@ -72,7 +42,7 @@ pub fn value(constant: &Bound<'_, PyAny>) -> String {
 
 fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> String {
     let class = constant.get_type();
-    let of_triton = get_text(class.as_any(), "__module__").is_some_and(|module| module.starts_with("triton."));
+    let of_triton = package::has_class(&class);
     if of_triton && depth < 4 {
         let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
@@ -133,7 +103,10 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     Kernel {
         name: of_info("name")
             .filter(is_own)
-            .or_else(|| get_text(&python, if is_qualified() { "__qualname__" } else { "__name__" }).filter(is_own))
+            .or_else(|| {
+                get_text(&python, if package::of(function).is_qualified() { "__qualname__" } else { "__name__" })
+                    .filter(is_own)
+            })
             .or_else(|| own.clone())
             .or_else(|| get_text(function, "__name__"))
             .or_else(|| get_text(function, "name"))
@@ -144,25 +117,20 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
     }
 }
 
-/// Whether Triton's own hooks give the qualified name: from 3.4 on. A kernel must have one name everywhere.
-fn is_qualified() -> bool {
-    version().is_none_or(|version| version >= (3, 4))
-}
-
 /// What tells one specialization of a kernel from another: its key.
 pub fn specialization(call: &Bound<'_, PyDict>) -> String {
     item(call, "key").map(|key| text(&key)).unwrap_or_default()
 }
 
 /// Adds version and thread.
-pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
-    event.runtime_version = VERSION.lock().clone();
+pub fn add_process(py: Python<'_>, event: &mut CompileEvent, package: &Package) {
+    event.runtime_version = package.whole_version();
     event.thread = here::thread(py);
 }
 
 /// Adds version, options, thread and, in verbose mode, everything else known.
 pub fn add(py: Python<'_>, event: &mut CompileEvent, call: Option<&Bound<'_, PyDict>>, source: &Bound<'_, PyAny>) {
-    add_process(py, event);
+    add_process(py, event, package::of(source));
     let payload = call.and_then(|call| item(call, "compile"));
     if let Some(payload) = payload.as_ref().and_then(|payload| payload.cast::<PyDict>().ok()) {
         event.options = options(payload);
@@ -219,20 +187,4 @@ fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
         Some((name, rest)) => rest.iter().fold(name.clone(), |name, index| format!("{name}[{index}]")),
         None => text(key),
     }
-}
-
-/// Whether the next compile is the process's first: `triton_key()` then hashes the whole installation, 0.4 to 1 s,
-/// once. It is a cached function, and its cache says whether it has run.
-pub fn first_in_process(py: Python<'_>) -> bool {
-    static BEHIND: AtomicBool = AtomicBool::new(false);
-    if BEHIND.load(Ordering::Relaxed) {
-        return false;
-    }
-    let first = ["triton.runtime.cache", "triton.compiler.compiler"].iter().any(|module| {
-        let key = imports::loaded(py, module).and_then(|module| get(&module, "triton_key"));
-        let info = key.and_then(|key| key.call_method0("cache_info").or_none());
-        info.and_then(|info| get(&info, "currsize")?.extract::<u64>().or_none()) == Some(0)
-    });
-    BEHIND.store(!first, Ordering::Relaxed);
-    first
 }

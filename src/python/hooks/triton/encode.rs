@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use serde_json::{Map, Number, Value, json};
 
+use super::package;
 use crate::manifest::literal::{integer, tag};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, type_name};
@@ -82,7 +83,7 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
     if let Some(kernel) = kernel(any) {
         return Some(kernel);
     }
-    if !is_of_triton(&class) {
+    if !package::has_class(&class) {
         return None;
     }
     match type_name(any).as_str() {
@@ -97,17 +98,12 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
 
 /// A `JITFunction`, or a class derived from it.
 fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
-    let jit = imports::loaded(any.py(), "triton.runtime.jit").and_then(|module| get(&module, "JITFunction"))?;
+    let jit = package::of(any).loaded(any.py(), "runtime.jit").and_then(|module| get(&module, "JITFunction"))?;
     if !any.get_type().is_subclass(&jit).or_none().unwrap_or(false) {
         return None;
     }
     let kernel = super::kernel_name::kernel(any);
     Some(Ok(tag("kernel", json!([kernel.module, kernel.name, kernel.source]))))
-}
-
-/// Whether a class is Triton's own.
-pub fn is_of_triton(class: &Bound<'_, PyType>) -> bool {
-    class.module().or_none().is_some_and(|module| module.to_string_lossy().starts_with("triton."))
 }
 
 /// A frozen data class: a layout. Its fields are all that it is.

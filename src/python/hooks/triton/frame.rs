@@ -104,6 +104,11 @@ pub fn innermost<T>(body: impl FnOnce(&mut Frame) -> T) -> Option<T> {
     FRAMES.with_borrow_mut(|frames| frames.last_mut().map(body))
 }
 
+/// Whether this thread compiles.
+pub fn is_compiling() -> bool {
+    FRAMES.with_borrow(|frames| !frames.is_empty())
+}
+
 /// Takes the compile of this source out: it has ended.
 pub fn take(source: &Bound<'_, PyAny>) -> Option<Frame> {
     FRAMES.with_borrow_mut(|frames| {

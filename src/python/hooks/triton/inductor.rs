@@ -8,8 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use pyo3::prelude::*;
 
-use super::RUNTIME;
-use super::describe;
+use super::{describe, package};
 use crate::model::event::Kind;
 use crate::process::lock::Mutex;
 use crate::python::host::boundary::OrNone;
@@ -58,7 +57,7 @@ pub fn after(
         return Ok(None);
     }
     let Some(pending) = stall::begin(py) else { return Ok(None) };
-    let mut event = RUNTIME.event(Kind::Compile, describe::kernel(function, call.kwargs));
+    let mut event = package::of(function).runtime.event(Kind::Compile, describe::kernel(function, call.kwargs));
     event.manual_warmup =
         call.keyword("is_manual_warmup").is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
     let source = kernel.getattr("src").or_none().unwrap_or_else(|| kernel.clone());

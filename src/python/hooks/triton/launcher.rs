@@ -6,14 +6,15 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyType, PyWeakrefReference};
 
-use super::describe;
-use crate::model::event::UnixNanos;
+use super::package::{self, Package};
+use crate::board::record::About;
+use crate::model::event::{CompileEvent, Kind, UnixNanos};
 use crate::monitor::{Pending, Recorded};
 use crate::process::lock::Mutex;
 use crate::python::host::convert::{get, item, text};
@@ -37,16 +38,14 @@ struct Making {
 static RECENT: Mutex<VecDeque<(Py<PyWeakrefReference>, Recorded)>> = Mutex::new(VecDeque::new());
 const RECENT_KEPT: usize = 64;
 
-static WATCHED: AtomicBool = AtomicBool::new(false);
-
 /// Stands in front of the launchers' constructors, in versions that build them.
-pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
-    WATCHED.store(false, Ordering::Relaxed);
-    if describe::version().is_some_and(|version| version >= (3, 7)) {
+pub fn install(py: Python<'_>, package: &Package, patches: &'static Patches) -> PyResult<()> {
+    package.launcher.store(false, Ordering::Relaxed);
+    if package.version().is_some_and(|version| version >= (3, 7)) {
         return Ok(());
     }
-    let mut builders = vec![py.import("triton.runtime.build")?.dict()];
-    for driver in describe::backends(py, "driver") {
+    let mut builders = vec![package.import(py, "runtime.build")?.dict()];
+    for driver in package.backends(py, "driver") {
         // Triton loads these modules under no name of their own: the one that `import` gives is another.
         let Some(globals) = get(&driver, "__init__").and_then(|function| get(&function, "__globals__")) else {
             continue;
@@ -59,7 +58,7 @@ pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
         {
             if text(&name).ends_with("Launcher") && class.is_instance_of::<PyType>() {
                 let stands = patches.wrap(&class, "__init__", "triton.launcher", watch)?;
-                WATCHED.fetch_or(stands, Ordering::Relaxed);
+                package.launcher.fetch_or(stands, Ordering::Relaxed);
             }
         }
     }
@@ -78,14 +77,24 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(mut making) = MAKING.take() else { return Ok(None) };
     if making.building.is_none() {
         making.building = stall::begin_after(py, Some(&making.compiled));
+        let CompileEvent { runtime, kernel, .. } = &*making.compiled.event;
+        let about = About { runtime, kind: Kind::Launcher, kernel: &kernel.name };
+        making.building.iter().for_each(|building| building.shows(about));
     }
+    let building = making.building.clone();
     MAKING.set(Some(making));
-    Ok(None)
+    // The C compiler is a part of it.
+    let Some(building) = building else { return Ok(None) };
+    stall::enter(&building);
+    Ok(Some(Box::new(move |_py, _outcome| {
+        stall::leave(&building);
+        Ok(None)
+    })))
 }
 
 /// Keeps a compile for the launcher that may follow it.
 pub fn remember(source: &Bound<'_, PyAny>, recorded: Recorded) {
-    if !WATCHED.load(Ordering::Relaxed) {
+    if !package::of(source).launcher.load(Ordering::Relaxed) {
         return;
     }
     let Ok(weak) = PyWeakrefReference::new(source) else { return };

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::RUNTIME;
 use super::frame::Heard;
-use super::{describe, frame, inductor, manual, source};
+use super::{describe, frame, inductor, manual, package, source};
 use crate::model::event::{CacheResult, Kind, Stage, nanos};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item, text};
@@ -32,7 +31,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     let Some(pending) = stall::begin(py) else { return Ok(None) };
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
-    let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
+    let mut event = package::of(source).runtime.event(kind, describe::kernel(&function, None));
     event.started = Some(pending.started().saturating_sub(nanos(heard.total)));
     event.duration = heard.total;
     event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::{RUNTIME, describe};
+use super::describe;
+use super::package::Package;
+use crate::board::record::About;
 use crate::model::event::{Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
@@ -18,7 +20,7 @@ use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
-use crate::python::patch::{After, Call, Hook, Wrapper};
+use crate::python::patch::{After, Call, Hook, Watch, Wrapper};
 use crate::python::stall;
 
 thread_local! {
@@ -36,10 +38,23 @@ struct Added {
 static ADDED: Mutex<Vec<Added>> = Mutex::new(Vec::new());
 
 /// Adds ours to both.
-pub fn install(py: Python<'_>, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+pub fn install(py: Python<'_>, package: &'static Package, knobs: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     let Some(runtime) = knobs.and_then(|knobs| get(knobs, "runtime")) else { return Ok(false) };
-    let starts = add(py, &runtime, "kernel_load_start_hook", "triton.kernel_load_start_hook", begins)?;
-    Ok(starts && add(py, &runtime, "kernel_load_end_hook", "triton.kernel_load_end_hook", ends)?)
+    let starts = add(
+        py,
+        &runtime,
+        "kernel_load_start_hook",
+        "triton.kernel_load_start_hook",
+        move |py: Python<'_>, call: &Call<'_, '_>| begins(py, call, package),
+    )?;
+    Ok(starts
+        && add(
+            py,
+            &runtime,
+            "kernel_load_end_hook",
+            "triton.kernel_load_end_hook",
+            move |py: Python<'_>, call: &Call<'_, '_>| ends(py, call, package),
+        )?)
 }
 
 fn add(
@@ -47,7 +62,7 @@ fn add(
     runtime: &Bound<'_, PyAny>,
     name: &str,
     place: &'static str,
-    watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>,
+    watch: impl Watch + 'static,
 ) -> PyResult<bool> {
     let Some(chain) = get(runtime, name).filter(|chain| get(chain, "add").is_some()) else {
         return Ok(false);
@@ -68,15 +83,18 @@ pub fn forget(py: Python<'_>) {
 }
 
 /// `hook(module, function, name, metadata_group, hash)`, before the load.
-fn begins(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
+fn begins(py: Python<'_>, call: &Call<'_, '_>, package: &Package) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
+    let name = call.arg(2).or_else(|| call.keyword("name"));
+    let name = name.and_then(|name| name.extract::<String>().ok()).unwrap_or_else(|| Kernel::UNKNOWN.to_owned());
+    pending.shows(About { runtime: package.runtime.name, kind: Kind::Load, kernel: &name });
     let free = if pending.is_armed() { free_memory(py) } else { None };
     LOADING.set(Some((pending, free)));
     Ok(None)
 }
 
 /// The same, after it.
-fn ends(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
+fn ends(py: Python<'_>, call: &Call<'_, '_>, package: &Package) -> PyResult<Option<After>> {
     let Some((pending, free)) = LOADING.take() else { return Ok(None) };
     let Some(monitor) = crate::monitor() else { return Ok(None) };
     let (duration, config) = (pending.elapsed(), monitor.config());
@@ -84,10 +102,11 @@ fn ends(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         return Ok(None);
     }
     let name = call.arg(2).or_else(|| call.keyword("name")).map(|name| text(&name));
-    let mut event = RUNTIME.event(Kind::Load, Kernel::named(name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned())));
+    let mut event =
+        package.runtime.event(Kind::Load, Kernel::named(name.unwrap_or_else(|| Kernel::UNKNOWN.to_owned())));
     event.duration = duration;
     event.free_memory = free;
-    describe::add_process(py, &mut event);
+    describe::add_process(py, &mut event, package);
     let hash = call.arg(4).map(|hash| text(&hash)).unwrap_or_default();
     let (_, raise) = stall::finish(py, &pending, event, &format!("load {hash}"));
     Ok(raise.map(|raise| -> After { Box::new(move |_py, _outcome| Ok(Some(raise))) }))

@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use pyo3::prelude::*;
 
+use super::package::Package;
 use crate::model::event::CacheResult;
 use crate::python::host::convert::get;
 use crate::python::patch::{After, Call, Patches};
@@ -47,8 +48,8 @@ pub fn take_replayed() -> Option<CacheResult> {
 }
 
 /// Stands in front of each class's own methods.
-pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
-    let functions = py.import("triton.runtime.jit")?;
+pub fn install(py: Python<'_>, package: &Package, patches: &'static Patches) -> PyResult<()> {
+    let functions = package.import(py, "runtime.jit")?;
     for class in ["KernelInterface", "JITFunction"].iter().filter_map(|class| get(functions.as_any(), class)) {
         // Only where it is defined: what is inherited is seen there.
         for name in ["warmup", "preload"] {
@@ -58,7 +59,7 @@ pub fn install(py: Python<'_>, patches: &'static Patches) -> PyResult<()> {
             }
         }
     }
-    if let Some(tuner) = get(py.import("triton.runtime.autotuner")?.as_any(), "Autotuner") {
+    if let Some(tuner) = get(package.import(py, "runtime.autotuner")?.as_any(), "Autotuner") {
         patches.wrap(&tuner, "warmup", "triton.warmup", |_py: Python<'_>, _call: &Call<'_, '_>| {
             watch(&[&CALLS, &TUNERS])
         })?;

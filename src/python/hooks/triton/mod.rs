@@ -25,13 +25,17 @@ mod launcher;
 mod listener;
 mod loads;
 pub mod manual;
+pub mod package;
 pub mod recipe;
 mod serialize;
 mod source;
 mod specialization;
 
+use std::sync::atomic::Ordering;
+
 use pyo3::prelude::*;
 
+pub use frame::is_compiling;
 pub use inductor::{expect_from_pool, remember};
 
 use crate::config::environment::TRITON_PRINT_AUTOTUNING;
@@ -44,25 +48,39 @@ use crate::python::host::guard::guard;
 use crate::python::patch::{After, Call, Patches};
 
 /// The row of the table.
-pub static RUNTIME: Runtime = Runtime {
-    name: "triton",
-    title: "Triton",
-    package: "triton",
-    distributions: &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"],
-    tested: ("3.0.0", "3.9.0"),
-    module: "triton",
-    parts: &[],
-    install,
-    armed: print_autotuning,
-    forget,
-    patches: Patches::new(),
-    state: Mutex::new(State::Waiting),
-};
+pub static RUNTIME: Runtime =
+    row("triton", "Triton", &["triton", "pytorch-triton", "pytorch-triton-rocm", "triton-windows"], ("3.0.0", "3.9.0"));
+
+/// The fork that vLLM pins for some kernels of its own.
+pub static TOKENSPEED: Runtime =
+    row("tokenspeed_triton", "TokenSpeed Triton", &["tokenspeed-triton"], ("3.9.10", "3.9.10"));
+
+const fn row(
+    package: &'static str,
+    title: &'static str,
+    distributions: &'static [&'static str],
+    tested: (&'static str, &'static str),
+) -> Runtime {
+    Runtime {
+        name: package,
+        title,
+        package,
+        distributions,
+        tested,
+        module: package,
+        parts: &[],
+        install,
+        armed: print_autotuning,
+        forget,
+        patches: Patches::new(),
+        state: Mutex::new(State::Waiting),
+    }
+}
 
 /// Stands in all places of this version.
 fn install(triton: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<()> {
-    let py = triton.py();
-    describe::remember_version(triton);
+    let (py, package) = (triton.py(), package::named(triton));
+    package.remember_version(triton);
     let knobs = knobs(triton);
     let knobs = knobs.as_ref();
     // Each by itself: a version that has lost one place keeps the others.
@@ -71,31 +89,32 @@ fn install(triton: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<
         |new: &str, old: &str, place, watch: fn(Python<'_>, &Call<'_, '_>) -> PyResult<Option<After>>| match knobs {
             Some(knobs) => patches.chain(&knobs.getattr("runtime")?, new, place, watch),
             None => {
-                let function = py.import("triton.runtime.jit")?.getattr("JITFunction")?;
+                let function = package.import(py, "runtime.jit")?.getattr("JITFunction")?;
                 patches.chain(&function, old, place, watch)
             }
         };
     // First: from the moment that a hook is set, Triton calls it.
-    stands("triton.serialize", &|| serialize::install(py, patches));
+    stands("triton.serialize", &|| serialize::install(py, package, patches));
     stands(serialize::BEFORE, &|| launches("jit_cache_hook", "cache_hook", serialize::BEFORE, compile::before));
-    compile::set_post_hook(stands(serialize::AFTER, &|| {
+    let has_post_hook = stands(serialize::AFTER, &|| {
         launches("jit_post_compile_hook", "compiled_hook", serialize::AFTER, compile::after)
-    }));
+    });
+    package.post_hook.store(has_post_hook, Ordering::Relaxed);
     let listener = stands("triton.listener", &|| match knobs {
         Some(knobs) => patches.chain(&knobs.getattr("compilation")?, "listener", "triton.listener", listener::heard),
         None => Ok(false),
     });
-    guard(py, "triton.source", || source::install(py, patches, listener));
-    guard(py, "triton.manual", || manual::install(py, patches));
-    guard(py, "triton.launcher", || launcher::install(py, patches));
-    guard(py, "triton.loads", || loads::install(py, knobs));
-    guard(py, "triton.autotune", || autotune::install(py, patches, knobs));
+    guard(py, "triton.source", || source::install(py, package, patches, listener));
+    guard(py, "triton.manual", || manual::install(py, package, patches));
+    guard(py, "triton.launcher", || launcher::install(py, package, patches));
+    guard(py, "triton.loads", || loads::install(py, package, knobs));
+    guard(py, "triton.autotune", || autotune::install(py, package, patches, knobs));
     Ok(())
 }
 
 /// Adds what holds for all events of this process and thread.
 pub fn add_process(py: Python<'_>, event: &mut CompileEvent) {
-    describe::add_process(py, event);
+    describe::add_process(py, event, &package::TRITON);
 }
 
 /// Restores the kernels' own `compile` attributes.

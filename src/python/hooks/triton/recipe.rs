@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::encode::{self, Unsupported, encode};
 use super::kernel_name::{kernel, short_hash, whole_text};
+use super::package;
 use super::specialization::{DIVISIBILITY, Path, caches, hints, kernels, pairs, path};
 use crate::manifest::line::LINE;
 use crate::manifest::literal;
@@ -57,8 +58,9 @@ pub fn keep(event: &mut CompileEvent, recipe: Recipe) {
 /// The recipe of a compile.
 pub fn of(compiled: &Compiled<'_, '_>) -> Recipe {
     let py = compiled.function.py();
-    let mut recipe = Recipe::new(What::Specialization, "triton", kernel(compiled.function));
-    recipe.runtime_version = super::describe::whole_version().unwrap_or_default();
+    let mut recipe =
+        Recipe::new(What::Specialization, package::of(compiled.function).import_name(), kernel(compiled.function));
+    recipe.runtime_version = package::of(compiled.function).whole_version().unwrap_or_default();
     recipe.target = compiled.target.and_then(target).unwrap_or_default();
     recipe.rank = rank(py).map(|(rank, _)| rank);
     recipe.tuned = compiled.tuned;

@@ -8,9 +8,10 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
+use super::package::Package;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
-use crate::python::host::imports;
+use crate::python::host::text;
 use crate::python::patch::{Patches, Wrapper};
 
 /// Calls the function that is there, and asks us when it fails.
@@ -32,8 +33,8 @@ pub const AFTER: &str = "triton.jit_post_compile_hook";
 ///
 /// # Errors
 /// The module does not let itself be changed.
-pub fn install(py: Python<'_>, patches: &Patches) -> PyResult<bool> {
-    let Some(functions) = imports::loaded(py, "triton.runtime.jit") else { return Ok(false) };
+pub fn install(py: Python<'_>, package: &Package, patches: &Patches) -> PyResult<bool> {
+    let Some(functions) = package.loaded(py, "runtime.jit") else { return Ok(false) };
     let Some(original) = get(&functions, "serialize_specialization_data") else { return Ok(false) };
     let forgive = PyCFunction::new_closure(py, None, None, |arguments, _| -> Option<&'static str> {
         is_for_us_alone(arguments.get_item(0).or_none()?).then_some(INSTEAD)
@@ -41,7 +42,7 @@ pub fn install(py: Python<'_>, patches: &Patches) -> PyResult<bool> {
     let builtins = py.import("builtins")?;
     let namespace = PyDict::new(py);
     namespace.set_item("__name__", "jitspan")?;
-    let code = builtins.getattr("compile")?.call1((GUARD, "<jitspan>", "exec"))?;
+    let code = text::code(py, GUARD)?;
     builtins.getattr("exec")?.call1((code, &namespace))?;
     let guarded = namespace.as_any().get_item("guard")?.call1((original, forgive))?;
     patches.set(&functions, "serialize_specialization_data", guarded)

@@ -10,24 +10,22 @@
 //! A compile that a launch asked for is recorded by `compile.rs`; one that nobody asked for is recorded here.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefReference};
 
-use super::RUNTIME;
 use super::frame::{self, Direct, Frame};
+use super::package::{self, Package};
 use super::{describe, inductor, launcher, manual, specialization};
+use crate::board::record::About;
 use crate::model::event::{Kind, Stage};
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::patch::{After, Call, Patches, Wrapper};
 use crate::python::stall;
-
-/// Whether the listener times the stages, so that we need not.
-static LISTENER: AtomicBool = AtomicBool::new(false);
 
 /// The watches on `make_ir` of each class of source: Gluon's is imported when it is first used.
 pub static CLASSES: Patches = Patches::new();
@@ -38,9 +36,9 @@ thread_local! {
 }
 
 /// Stands in all these places that are there.
-pub fn install(py: Python<'_>, patches: &'static Patches, listener: bool) -> PyResult<()> {
-    LISTENER.store(listener, Ordering::Relaxed);
-    let compiler = py.import("triton.compiler.compiler")?;
+pub fn install(py: Python<'_>, package: &Package, patches: &'static Patches, listener: bool) -> PyResult<()> {
+    package.listener.store(listener, Ordering::Relaxed);
+    let compiler = package.import(py, "compiler.compiler")?;
     // Without an end there must be no beginning: then the listener alone reports direct compiles.
     let ends = get(compiler.as_any(), "CompiledKernel")
         .is_some_and(|class| patches.wrap(&class, "__init__", "triton.CompiledKernel", ends).unwrap_or(false));
@@ -51,7 +49,7 @@ pub fn install(py: Python<'_>, patches: &'static Patches, listener: bool) -> PyR
             }
         }
     }
-    for class in describe::backends(py, "compiler") {
+    for class in package.backends(py, "compiler") {
         patches.wrap(&class, "add_stages", "triton.add_stages", adds_stages)?;
     }
     Ok(())
@@ -70,7 +68,11 @@ fn begins(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let watched = CLASSES.wrap_weakly(source.get_type().as_any(), "make_ir", "triton.make_ir", lowers)?;
     let known = frame::with(&source, |frame| frame.watched = watched).is_some();
     if !known && let Some(pending) = stall::begin(py) {
-        let direct = Direct { pending, manual: manual::is_manual(), first: describe::first_in_process(py) };
+        let package = package::of(&source);
+        let function = get(&source, "fn").unwrap_or_else(|| source.clone());
+        let name = describe::kernel(&function, None).name;
+        pending.shows(About { runtime: package.runtime.name, kind: Kind::Compile, kernel: &name });
+        let direct = Direct { pending, manual: manual::is_manual(), first: package.first_in_process(py) };
         let mut frame = Frame::new(source.unbind(), Some(direct));
         frame.watched = watched;
         frame::push(frame);
@@ -97,11 +99,11 @@ fn lowers(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 
 /// `add_stages(stages, options, ...)` fills a dictionary with the stages' functions.
 fn adds_stages(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
-    let wanted = frame::innermost(|frame| {
-        let wanted = frame.direct.is_some() || !LISTENER.load(Ordering::Relaxed);
-        wanted.then(|| frame.source.clone_ref(py))
-    });
-    let Some(source) = wanted.flatten() else { return Ok(None) };
+    let innermost = frame::innermost(|frame| (frame.direct.is_some(), frame.source.clone_ref(py)));
+    let Some((is_direct, source)) = innermost else { return Ok(None) };
+    if !is_direct && package::of(source.bind(py)).listener.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let Some(stages) = call.arg(1).or_else(|| call.keyword("stages")) else { return Ok(None) };
     let Ok(stages) = stages.cast_into::<PyDict>() else { return Ok(None) };
     let stages = stages.unbind();
@@ -185,7 +187,7 @@ fn record(
     let source = frame.source.bind(py);
     let kind = if cache == crate::model::event::CacheResult::Hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
-    let mut event = RUNTIME.event(kind, describe::kernel(&function, None));
+    let mut event = package::of(source).runtime.event(kind, describe::kernel(&function, None));
     event.duration = direct.pending.elapsed();
     event.cache = cache;
     event.manual_warmup = direct.manual;

@@ -1,7 +1,5 @@
 """What a replay spares: late launches on a GPU, cold, with Triton's cache kept, and after a replay.
 
-    python benches/replay.py    # needs torch with CUDA; prints a table
-
 Each row is a start of its own: 18 late specializations of two kernels, and 3 tunings of 8 configurations. A stall is
 the time that the launching thread is held up, all launches together.
 """
@@ -16,10 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from support import QUICK, figure, has, skip
+
+if not has("torch", "triton", "jitspan"):
+    skip("no torch here, or no Triton")
+
 import jitspan
 import torch
 import triton
 import triton.language as tl
+
+if not torch.cuda.is_available():
+    skip("no GPU here")
 
 ROWS = 1024
 
@@ -115,16 +121,18 @@ def row(name: str, cache: Path, manifest: Path, *, busy: bool = False, threads: 
     if done.returncode:
         sys.exit(done.stderr)
     found = json.loads(done.stdout.splitlines()[-1])
-    cells = (f"{found[key]:.4f}" for key in ("plain", "tuned", "start"))
-    print(f"| {name} | {' | '.join(cells)} | {found['came']} |", flush=True)
+    for key, what in (("plain", "stall, plain"), ("tuned", "stall, tuned"), ("start", "at start")):
+        figure(f"{name}: {what}", found[key], "s")
+    print(f"NOTE\t{name}: came late: {found['came']}", flush=True)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest, none = folder / "manifest", folder / "none"
-        print("| | stall, plain, s | stall, tuned, s | at start, s | came late |\n|---|---:|---:|---:|---:|")
         row("cold", folder / "kept", manifest)
+        if QUICK:
+            return
         row("cache kept", folder / "kept", none)
         row("cache kept, device busy", folder / "kept", none, busy=True)
         kept = {"TRITON_CACHE_AUTOTUNING": "1"}

@@ -1,6 +1,6 @@
 """What vLLM pays for jitspan while nothing compiles: nothing in a step, and a little for each request.
 
-    build/engines/venv/bin/python benches/vllm_step.py     # after `make test-engines`
+Needs the environment of `make test-engines`, with a release build of jitspan in it.
 
 vLLM's own classes, with a model that does nothing and a scheduler that keeps nothing. What is called once for a request
 is timed as a server calls it, with other work in between, so that the processor's caches are cold; the same call of
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import statistics
 import time
 import types
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
 
 import jitspan
+from support import QUICK, figure, median
 from vllm.plugins import load_general_plugins
 from vllm.utils import jit_monitor
 from vllm.v1.core.sched.output import NewRequestData
@@ -28,7 +28,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.worker.gpu import model_runner as v2
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-CALLS = 1500
+CALLS = 20 if QUICK else 1500
 CONTEXT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
 STEP = [
     (GPUModelRunner, "execute_model"),
@@ -77,11 +77,12 @@ def main() -> None:
     assert jitspan.is_active()
 
     touched = [f"{place[0].__name__}.{place[1]}" for place in STEP if vars(place[0])[place[1]] is not before[place]]
-    print("called in a step in which nothing compiles:", ", ".join(touched) or "nothing of ours")
+    print("NOTE\tcalled in a step in which nothing compiles: " + (", ".join(touched) or "nothing of ours"))
+    if not touched:
+        figure("a step", 0.0, "us")
 
     scheduler = object.__new__(Scheduler)
     plain = pickle.dumps(from_request(request(0, None), ()))
-    print(f"\nonce for a request, us more than without{'':10}add  schedule  unpickle  finish")
     for name, headers in (("no trace context", None), ("a traceparent and a tracestate", CONTEXT)):
         more: dict[str, list[int]] = {"add": [], "schedule": [], "unpickle": [], "finish": []}
         for number in range(CALLS):
@@ -97,11 +98,8 @@ def main() -> None:
                 if what == "unpickle":
                     sent = pickle.dumps(NewRequestData.from_request(each, ()))
                 more[what].append(timed(ours) - timed(theirs))
-        medians = {what: statistics.median(values) / 1000 for what, values in more.items()}
-        print(
-            f"{name:50}"
-            + "".join(f"{medians[what]:>{width}.1f}" for what, width in zip(medians, (4, 9, 10, 8), strict=True))
-        )
+        for what, values in more.items():
+            median(f"{what} a request, {name}", [value / 1e3 for value in values], "us")
 
 
 main()
