@@ -128,6 +128,11 @@ impl Pending {
         }
     }
 
+    /// It does not go on, though its end is not recorded yet, and may never be.
+    pub fn hides(&self) {
+        drop(self.shown.take());
+    }
+
     /// When it began.
     pub fn started(&self) -> UnixNanos {
         self.started

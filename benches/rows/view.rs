@@ -25,7 +25,7 @@ fn main() {
         let options = Options { host, grpc_port: 0, http_port: 0, format, json_file: None, all: false, settle, limits };
         std::process::exit(jitspan::view::run(&options).into());
     }
-    let spans = if quick() { 2_000 } else { 1_000_000 };
+    let spans = if quick() { 20_000 } else { 1_000_000 };
     let program = std::env::current_exe().expect("a path");
     let mut viewer =
         Command::new(program).arg("view").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a child");
@@ -33,7 +33,7 @@ fn main() {
     let mut reader = BufReader::new(viewer.stderr.take().expect("a pipe"));
     reader.read_line(&mut said).expect("an address");
     let address = said.trim().rsplit("http ").next().expect("an address").to_owned();
-    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let saying = std::thread::spawn(move || std::io::read_to_string(reader).unwrap_or_default());
     let process = viewer.id().to_string();
     // Made beforehand, a tenth at a time, so that what is timed is the viewer.
     let mut took = Duration::ZERO;
@@ -49,8 +49,12 @@ fn main() {
         }
     }
     let most = megabytes(&process, "VmHWM");
-    let _ = viewer.kill();
+    // As Ctrl-C: it says what it has counted, which traces it had no room for too.
+    let stopped = Command::new("kill").args(["-INT", &process]).status().expect("kill");
+    assert!(stopped.success());
     let _ = viewer.wait();
+    let counted = saying.join().unwrap_or_default();
+    println!("NOTE\tit says: {}", counted.lines().last().unwrap_or("nothing"));
     if !quick() {
         figure("spans taken in", spans as f64 / took.as_secs_f64(), "spans/s");
         figure("memory after half of them", half, "MB");

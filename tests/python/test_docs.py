@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 RUN = [page for page in PAGES if script(page) and page.name != "replay.md"]
+WITH_COMMANDS = [ROOT / "examples" / "image" / "Dockerfile", ROOT / "examples" / "kubernetes" / "deployment.yaml"]
 # What engines are started with, which stands in the tests that start the real ones, or in our code that reads it.
 ENGINES = [*(ROOT / "tests" / "engines").glob("*.py"), *(ROOT / "src" / "python" / "engines").rglob("*.rs")]
 OTHERS_OPTIONS = {
@@ -71,8 +72,8 @@ def test_no_block_is_of_a_language_that_nobody_looks_at(language):
 
 def test_every_option_of_jitspans_that_a_page_names_exists():
     named = set()
-    for text in [*(block.text for block in SHELL), (ROOT / "examples" / "image" / "Dockerfile").read_text()]:
-        for line in text.replace("\\\n", " ").splitlines():
+    for text in [*(block.text for block in SHELL), *map(Path.read_text, WITH_COMMANDS)]:
+        for line in re.sub(r"#.*", "", text.replace("\\\n", " ")).splitlines():
             for command, arguments in re.findall(r"(?<![\w-])jitspan (\w+)([^|>&;#]*)", line):
                 ours = arguments.split(" -- ")[0]
                 named |= {(command, option) for option in ["", *re.findall(r"(?<!\S)--[a-z-]+", ours)]}

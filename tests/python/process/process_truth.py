@@ -180,6 +180,13 @@ def in_two_threads():
 BACKGROUND = "jit.compile"
 
 
+def is_told(pid: int | None = None) -> None:
+    """Until a process has ended, of which nobody learns, and for as long as somebody might still ask for it."""
+    if pid is not None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    time.sleep(2)
+
+
 @step(compiled(request=BACKGROUND))
 def in_a_thread_that_serves_nobody():
     thread = threading.Thread(target=gcc, args=("-c", "slow.c", "-o", "thread.o"))
@@ -191,13 +198,13 @@ def in_a_thread_that_serves_nobody():
 def that_nobody_waits_for():
     # Not dropped: that would be a question for its end.
     kept.append(subprocess.Popen(["gcc", "-c", "slow.c", "-o", "nobody.o"]))
-    time.sleep(1.6)
+    is_told(kept[-1].pid)
 
 
 @step(compiled(request=BACKGROUND))
 def that_is_over_before_anybody_waits():
     process = subprocess.Popen(["gcc", "-c", "slow.c", "-o", "late.o"])
-    time.sleep(1.6)
+    is_told(process.pid)
     return process.wait()
 
 
@@ -206,7 +213,7 @@ def awaited_by_a_task():
     async def run() -> int:
         process = await asyncio.create_subprocess_exec("gcc", "-c", "slow.c", "-o", "task.o")
         code = await process.wait()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2)
         return code
 
     return asyncio.run(run())
@@ -216,7 +223,7 @@ def awaited_by_a_task():
 def by_posix_spawn():
     pid = os.posix_spawn(shutil.which("gcc"), ["gcc", "-c", "slow.c", "-o", "spawned.o"], os.environ)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    time.sleep(1.5)
+    is_told()
     return code
 
 

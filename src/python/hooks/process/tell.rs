@@ -11,7 +11,7 @@ use crate::model::event::{CompileEvent, Failure, Kernel, Kind, nanos};
 use crate::python::stall;
 
 /// Between the end of a compiler and that of the process which started it, if the one failed because of the other.
-const AT_ONCE: Duration = Duration::from_millis(60);
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Who came and waited for less has not waited.
 const SHORTEST: Duration = Duration::from_millis(1);

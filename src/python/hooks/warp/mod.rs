@@ -15,7 +15,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::build::{self, Asked, Did};
-use crate::model::event::Kernel;
+use crate::board::record::About;
+use crate::model::event::{Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
@@ -81,9 +82,13 @@ fn builds(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
 fn follow(py: Python<'_>, did: fn(&Bound<'_, PyAny>) -> bool) -> Option<After> {
     let pending = stall::begin_holding(py)?;
     FOUND.take();
+    let name = asked(py, None).kernel.name;
+    pending.shows(About { runtime: RUNTIME.name, kind: Kind::Compile, kernel: &name });
     stall::enter(&pending);
     Some(Box::new(move |py, outcome| {
         stall::leave(&pending);
+        // It is kept for a load that may never come.
+        pending.hides();
         match outcome {
             Ok(value) => {
                 let did = if did(value) { Did::Built } else { Did::Loaded };
