@@ -20,6 +20,27 @@ _Carrier: TypeAlias = (
     Mapping[str, str] | Mapping[str, Sequence[str]] | Iterable[tuple[bytes, bytes]] | Iterable[tuple[str, str]] | str
 )
 
+__all__ = [
+    "BoundFunction",
+    "Instrumentor",
+    "Middleware",
+    "RuntimeStatus",
+    "Scope",
+    "UnexpectedCompileError",
+    "__version__",
+    "activate",
+    "batch",
+    "bind",
+    "deactivate",
+    "flush",
+    "is_active",
+    "main",
+    "preload",
+    "request",
+    "stats",
+    "status",
+]
+
 class UnexpectedCompileError(RuntimeError):
     """
     A kernel was compiled or autotuned in error mode, after warm-up. The request's span has been marked as failed.
@@ -116,7 +137,7 @@ class RuntimeStatus:
     @property
     def runtime(self, /) -> str:
         """
-        The runtime's name on the wire: triton, "cutedsl".
+        The runtime's name on the wire: "triton", "cutedsl".
         """
     @property
     def standing(self, /) -> list[str]:
@@ -151,7 +172,7 @@ class Scope:
     The requests being served; made by `request()` and `batch()`. A context manager.
     """
     def __enter__(self, /) -> Scope: ...
-    def __exit__(self, /, exception_type: Any | None = None, exception: Any | None = None, traceback: Any | None = None) -> bool: ...
+    def __exit__(self, /, exception_type: Any | None = None, exception: Any | None = None, traceback: Any | None = None) -> None: ...
     def __repr__(self, /) -> str: ...
 
 def _engine_points() -> list[Any]:
@@ -189,8 +210,8 @@ def activate(*, mode: Literal['warn', 'error'] = "warn", verbose: bool = False) 
     everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
     marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 
-    Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
-    `OTEL_*`) that cannot be used, naming it.
+    Does nothing if it is active already; a warning says so if the arguments differ from those it is active with.
+    Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`, `OTEL_*`) that cannot be used, naming it.
     """
 
 def batch(carriers: Iterable[_Carrier | None], *, name: str = "inference", attributes: Mapping[str, _Attribute] | None = None, request_attributes: Iterable[Mapping[str, _Attribute]] | None = None) -> Scope:

@@ -54,7 +54,7 @@ pub mod clock;
 pub mod config;
 pub mod export;
 #[cfg(feature = "view")]
-pub mod findings;
+mod findings;
 mod installed;
 pub mod live;
 pub mod manifest;

@@ -170,6 +170,18 @@ pub struct Recorded {
     pub live: Option<Live>,
 }
 
+/// Where an event was put.
+struct Placed {
+    scope: Scope,
+    live: Option<Live>,
+    /// Whether it is the first that its requests waited for.
+    first: bool,
+    /// Whether its requests had been served when it ended.
+    late: bool,
+    /// Events beyond a span's limit.
+    dropped: usize,
+}
+
 /// Decides: are we armed, what mode, who is in scope, which sink gets it.
 pub struct Monitor {
     config: Arc<Config>,
@@ -336,70 +348,93 @@ impl Monitor {
         Some(recorded)
     }
 
-    fn record_event(&self, pending: &Pending, mut event: CompileEvent) -> Option<Recorded> {
+    fn record_event(&self, pending: &Pending, event: CompileEvent) -> Option<Recorded> {
         self.stats.saw(&event.runtime);
         if !pending.armed {
             self.stats.add(Counter::Warmup, 1);
             return None;
         }
-        if event.started == 0 {
-            event.started = pending.started;
+        let event = Arc::new(self.completed(pending, event));
+        let placed = self.place(pending, &event);
+        self.count(pending, &event, &placed);
+        let waiting = placed.scope.waiting();
+        let error = pending.release(self.unexpected(&event, waiting), event.failure.is_some());
+        if self.config.events != Events::Span && placed.dropped == 0 {
+            self.emit(&event, &placed.scope.identities(), waiting, error.is_some());
         }
-        self.stats.add(counter(event.kind), 1);
+        match &error {
+            Some(error) => self.raise(error, &placed),
+            None => self.settle(pending, &event, &placed),
+        }
+        Some(Recorded { event, waiting, outermost: pending.outermost, scope: placed.scope, error, live: placed.live })
+    }
+
+    /// The event with what only the monitor knows.
+    fn completed(&self, pending: &Pending, mut event: CompileEvent) -> CompileEvent {
+        event.started.get_or_insert(pending.started);
         event.expected |= self.lenient.load(Ordering::Relaxed);
         // A load onto the device has thresholds of its own.
         let from_disk = event.severity() == Kind::Load && event.cache != CacheResult::Unknown;
         event.stalls = !event.background && (!from_disk || event.duration >= self.config.load_threshold);
-        let event = Arc::new(event);
+        event
+    }
+
+    /// Puts the event where its requests are: on our spans, on a live one, or on both.
+    fn place(&self, pending: &Pending, event: &Arc<CompileEvent>) -> Placed {
         // Its owner may have ended the span while we compiled: then it takes nothing, and we send the event ourselves.
         let gone = pending.live.as_ref().is_some_and(|live| !live.is_recording());
         let live = pending.live.clone().filter(|_| !gone);
-        let (scope, stalled, late) = self.add(pending, &event, gone);
+        let (scope, stalled, late) = self.add(pending, event, gone);
         if live.is_none() && stalled.first && !late {
             self.open(&scope);
         }
         self.export(stalled.spans);
-        self.stats.add(Counter::EventsDropped, stalled.dropped as usize);
-        self.sinks.metrics.add(&event, scope.identity().as_ref());
+        let first_there = live.as_ref().is_none_or(|live| live.add(event, self.config.events != Events::Log));
+        Placed { scope, live, first: first_there && stalled.first_stall, late, dropped: stalled.dropped as usize }
+    }
+
+    /// Counts the event, and the requests that had not waited before.
+    fn count(&self, pending: &Pending, event: &CompileEvent, placed: &Placed) {
+        let scope = &placed.scope;
+        self.stats.add(counter(event.kind), 1);
+        self.stats.add(Counter::EventsDropped, placed.dropped);
+        self.sinks.metrics.add(event, scope.identity().as_ref());
         if pending.outermost && !event.background {
-            self.sinks.metrics.add_time(&event);
+            self.sinks.metrics.add_time(event);
         }
-        let first = match &live {
-            Some(live) => live.add(&event, self.config.events != Events::Log) && stalled.first_stall,
-            None => stalled.first_stall,
-        };
-        if first && scope.waiting() > 0 {
+        if placed.first && scope.waiting() > 0 {
             self.stats.add(Counter::RequestsStalled, scope.waiting());
             self.stats.add(Counter::RequestsOmitted, scope.omitted());
             self.stats.add(Counter::RequestsUnsampled, scope.unsampled());
         }
-        let error = pending.release(self.unexpected(&event, scope.waiting()), event.failure.is_some());
-        if self.config.events != Events::Span && stalled.dropped == 0 {
-            self.emit(&event, &scope.identities(), scope.waiting(), error.is_some());
+    }
+
+    /// Marks the requests as failed: `error` will be raised in them.
+    fn raise(&self, error: &UnexpectedCompile, placed: &Placed) {
+        self.stats.add(Counter::Raised, 1);
+        let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
+        self.export(placed.scope.fail(&failure, self.now_in(&placed.scope), &self.config.limits));
+        if let Some(live) = &placed.live {
+            live.fail(&failure);
         }
-        if let Some(error) = &error {
-            self.stats.add(Counter::Raised, 1);
-            let failure = Failure { error_type: ERROR_TYPE.to_owned(), message: error.message.clone() };
-            self.export(scope.fail(&failure, self.now_in(&scope), &self.config.limits));
-            if let Some(live) = &live {
-                live.fail(&failure);
-            }
-        } else if late || (scope.is_orphan() && pending.outermost) {
+    }
+
+    /// Ends a scope that has no other end, and says to a Rust program what happened.
+    fn settle(&self, pending: &Pending, event: &CompileEvent, placed: &Placed) {
+        let scope = &placed.scope;
+        if placed.late || (scope.is_orphan() && pending.outermost) {
             self.export(scope.close(event.ended(), &self.config.limits));
         }
-        if error.is_none() {
-            let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
-            if !report::stall(&event, waiting, request, || describe(&event, waiting)) {
-                self.stats.fault("tracing");
-            }
+        let (waiting, request) = (scope.waiting(), || scope.identities().into_iter().next());
+        if !report::stall(event, waiting, request, || describe(event, waiting)) {
+            self.stats.fault("tracing");
         }
-        Some(Recorded { event, waiting: scope.waiting(), outermost: pending.outermost, scope, error, live })
     }
 
     /// Adds a stall to the scope that it began in, or to one that continues it if that has ended: then true as well.
     fn add(&self, pending: &Pending, event: &Arc<CompileEvent>, gone: bool) -> (Scope, Stalled, bool) {
         let mut scope = match pending.scope.live_span() {
-            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.started),
+            Some(span) if gone && pending.outermost => Scope::under(span, pending.operation.span_id(), event.began()),
             _ => pending.scope.clone(),
         };
         let own_span = self.config.compile_spans || gone;
@@ -409,7 +444,7 @@ impl Monitor {
             match scope.stall(&stall, &|parent| self.identify(parent), &self.config.limits) {
                 Some(stalled) => return (scope, stalled, late),
                 // Maybe another thread ended it in this moment, so the scope itself has to say so.
-                None => (late, scope) = (true, scope.reopened(event.started)),
+                None => (late, scope) = (true, scope.reopened(event.began())),
             }
         }
     }
@@ -419,11 +454,10 @@ impl Monitor {
     /// # Errors
     /// In error mode, after the span has been marked as failed and flushed (within `JITSPAN_FLUSH_TIMEOUT`).
     pub fn record(&self, mut event: CompileEvent) -> Result<(), UnexpectedCompile> {
-        if event.started == 0 {
-            event.started = self.source.now().saturating_sub(nanos(event.duration));
-        }
+        let ago = nanos(event.duration);
+        let started = *event.started.get_or_insert_with(|| self.source.now().saturating_sub(ago));
         let mut pending = self.begin(crate::live::rust::place, None);
-        pending.started = event.started;
+        pending.started = started;
         let Some(recorded) = self.finish(&pending, event) else { return Ok(()) };
         // It is counted there.
         let _ = self.keep(&recorded);
@@ -593,7 +627,7 @@ impl Monitor {
             .map(|identity| LogEvent {
                 context: identity.clone(),
                 name: event.kind.event_name().into(),
-                time: event.started,
+                time: event.began(),
                 observed: event.ended(),
                 severity,
                 body: describe(event, waiting),

@@ -419,7 +419,7 @@ impl Scope {
                     None => identity.clone(),
                 }),
                 name: Cow::Borrowed(stall.event.kind.event_name()),
-                started: stall.event.started,
+                started: stall.event.began(),
                 ended: stall.event.ended(),
                 attributes: attributes.clone(),
                 events: Arc::default(),

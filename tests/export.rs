@@ -20,7 +20,6 @@ use jitspan::model::attribute::Attributes;
 use jitspan::scope::{Request, Scope, ScopeOptions};
 use jitspan::stats::{Counter, Stats};
 use jitspan::{CacheResult, CompileEvent, Kernel, Kind, Monitor, Stage, parse_traceparent, semconv};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use receiver::Receiver;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -34,7 +33,7 @@ fn config(mode: Mode, variables: &[(&str, String)]) -> Config {
 fn monitor(config: Config) -> Monitor {
     let stats = Arc::new(Stats::default());
     let endpoint = config.traces.otlp.clone().unwrap();
-    let resource = Arc::new(SharedResource::from(Resource::default()));
+    let resource = Arc::new(SharedResource::empty());
     let sink = OtlpSink::spans(endpoint, config.batch.clone(), resource, Arc::clone(&stats));
     Monitor::new(Arc::new(config), Arc::new(Fixed::default()), vec![Box::new(sink) as Box<dyn Sink>], stats)
 }
@@ -60,7 +59,7 @@ fn event(name: &str, started: u64, milliseconds: u64) -> CompileEvent {
         line: Some(7),
     };
     let mut event = CompileEvent::new(Kind::Compile, "triton", kernel);
-    event.started = started;
+    event.started = Some(started);
     event.duration = Duration::from_millis(milliseconds);
     event.cache = CacheResult::Miss;
     event.stages = vec![Stage { name: Cow::Borrowed("cubin"), duration: Duration::from_millis(60) }];

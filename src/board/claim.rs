@@ -110,7 +110,7 @@ pub fn as_event(ended: &Ended, now: &Now, limit: usize) -> Option<(Scope, Compil
     let record = &ended.record;
     let mut event =
         CompileEvent::new(Kind::from_word(&now.kind)?, now.runtime.clone(), Kernel::named(now.kernel.clone()));
-    event.started = now.started;
+    event.started = Some(now.started);
     event.duration = Duration::from_nanos(ended.until.saturating_sub(now.started));
     let inside = record.now.iter().filter(|inner| inner.nested).map(|inner| &*inner.kernel).collect::<Vec<_>>();
     let inside = if inside.is_empty() { String::new() } else { format!(", in it {}", inside.join(", ")) };

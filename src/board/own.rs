@@ -317,7 +317,7 @@ impl State {
         record.past.push(Past {
             runtime: bounded(&event.runtime),
             kernel: bounded(&event.kernel.name),
-            started: event.started,
+            started: event.began(),
             ended: event.ended(),
         });
         record.past_count += 1;

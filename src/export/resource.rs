@@ -38,6 +38,12 @@ impl SharedResource {
         SharedResource { said, instance, encoded: Mutex::default() }
     }
 
+    /// Says nothing at all, for a test that compares all that leaves us.
+    #[doc(hidden)]
+    pub fn empty() -> Self {
+        Self::of(Resource::default(), "".into())
+    }
+
     /// Takes over what somebody else knows.
     pub fn adopt(&self, foreign: &[(String, Value)]) {
         let attributes = merged(&self.said, &self.instance, foreign);
@@ -48,14 +54,6 @@ impl SharedResource {
     /// As it stands in a message.
     pub fn encoded(&self) -> Bytes {
         self.encoded.lock().clone()
-    }
-}
-
-/// As it stands, for a test that compares all that leaves us.
-impl From<Proto> for SharedResource {
-    fn from(resource: Proto) -> Self {
-        let encoded = Mutex::new(resource.encode_to_vec().into());
-        SharedResource { said: Resource::default(), instance: "".into(), encoded }
     }
 }
 

@@ -5,31 +5,27 @@
 //! count in one place. So nothing is lost between two activations, nothing grows with their number, and none waits for
 //! a collector.
 
+mod build;
 #[cfg(feature = "sdk")]
 pub(crate) mod through;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use build::Common;
+
 use crate::board::Board;
-use crate::clock::{Source, System};
-use crate::config::{Batch, Config, Endpoint, Events, Protocol};
-use crate::export::Sink;
-use crate::export::console::ConsoleSink;
+use crate::config::Config;
 use crate::export::deadline;
-use crate::export::otlp::{OtlpSink, metrics};
 use crate::export::reach::{Moment, Notice};
 use crate::export::resource::{Foreign, SharedResource};
-use crate::export::sinks::Sinks;
-use crate::metrics::{Exporters, Metrics};
-use crate::model::attribute::{Attributes, Value};
+use crate::model::attribute::Value;
 use crate::model::event::CompileEvent;
 use crate::monitor::{Monitor, UnexpectedCompile};
 use crate::process;
 use crate::process::concurrency::{AtomicBool, AtomicPtr, Ordering, shared};
 use crate::semconv::resource::{SERVICE_INSTANCE_ID, SERVICE_NAME};
-use crate::semconv::{SCOPE_NAME, metric};
-use crate::stats::{Ledger, Stats};
+use crate::stats::Ledger;
 
 /// A monitor, and what it was made from.
 struct Process {
@@ -44,16 +40,6 @@ struct Process {
     resource: Arc<SharedResource>,
     /// The one that was made before it in this process.
     before: Option<&'static Process>,
-}
-
-/// What all monitors of a process have in common.
-#[derive(Clone)]
-struct Common {
-    stats: Arc<Stats>,
-    metrics: Arc<Metrics>,
-    /// `service.instance.id`, unless somebody else says another one.
-    instance: Arc<str>,
-    board: Arc<Board>,
 }
 
 /// What an SDK or a language runtime in this process says of it, and in which process it said so.
@@ -283,87 +269,18 @@ fn pointer(process: &'static Process) -> *mut Process {
 fn make(config: Arc<Config>, made: Made<'_>, newest: Option<&'static Process>) -> Box<Process> {
     let generation = process::generation();
     let before = newest.filter(|newest| newest.generation == generation);
-    let common = before.map(|before| before.common.clone()).unwrap_or_else(|| Common {
-        stats: Arc::default(),
-        metrics: Arc::new(Metrics::new(System.now()).with_exporters(exporters(&config))),
-        instance: crate::clock::uuid().into(),
-        board: Arc::new(Board::new(send_ended)),
-    });
+    let new = || Common::new(&config, Board::new(send_ended));
+    let common = before.map_or_else(new, |before| before.common.clone());
     let known = leaked(KNOWN.load(Ordering::Acquire));
     let foreign = known.map(|known| without(known.foreign.clone(), known.parents_in(generation).as_ref()));
     let resource = SharedResource::of(config.resource.clone(), Arc::clone(&common.instance));
     resource.adopt(&foreign.unwrap_or_default());
     let resource = Arc::new(resource);
-    let sinks = sinks(&config, &resource, &common);
-    let monitor = Monitor::new(config, Arc::new(System), sinks, Arc::clone(&common.stats));
-    let monitor = monitor.with_board(Arc::clone(&common.board));
+    let monitor = common.monitor(config, &resource);
     monitor.arm(made.armed);
     let Made { prepared, runtimes, .. } = made;
     let (ended, runtimes) = (AtomicBool::new(false), runtimes.to_vec());
     Box::new(Process { generation, monitor, prepared, ended, runtimes, common, resource, before })
-}
-
-fn sinks(config: &Config, resource: &Arc<SharedResource>, common: &Common) -> Sinks {
-    let (stats, metrics) = (&common.stats, Arc::clone(&common.metrics));
-    let mut sinks = Sinks { metrics: Arc::clone(&metrics), ..Sinks::default() };
-    if config.disabled {
-        return sinks;
-    }
-    let batch = &config.batch;
-    let shared = || (batch.clone(), Arc::clone(resource), Arc::clone(stats));
-    if config.traces.console {
-        sinks.spans.push(Box::new(ConsoleSink::spans(batch, Arc::clone(stats))));
-    }
-    if let Some(endpoint) = &config.traces.otlp {
-        let (batch, resource, stats) = shared();
-        sinks.spans.push(span_sink(endpoint.clone(), batch, resource, stats));
-    }
-    if config.events != Events::Span {
-        if config.logs.console {
-            sinks.logs.push(Box::new(ConsoleSink::logs(batch, Arc::clone(stats))));
-        }
-        if let Some(endpoint) = &config.logs.otlp {
-            let (batch, resource, stats) = shared();
-            sinks.logs.push(Box::new(OtlpSink::logs(endpoint.clone(), batch, resource, stats)));
-        }
-    }
-    if config.metrics.otlp.is_some() || config.metrics.console {
-        let (_, resource, stats) = shared();
-        let (endpoint, console) = (config.metrics.otlp.clone(), config.metrics.console);
-        let (interval, source) = (config.interval.clone(), Arc::new(System));
-        let plan = metrics::Plan { endpoint, console, interval, resource, metrics, stats, source };
-        sinks.metrics_exporter = Some(metrics::Exporter::new(plan));
-    }
-    sinks
-}
-
-fn exporters(config: &Config) -> Exporters {
-    let of = |endpoint: Option<&Endpoint>, signal: &str| {
-        let mut attributes = Attributes::new();
-        attributes.text(metric::COMPONENT_NAME, SCOPE_NAME);
-        if let Some(endpoint) = endpoint {
-            let protocol = match endpoint.protocol {
-                Protocol::Grpc => "grpc",
-                Protocol::HttpProtobuf => "http",
-            };
-            attributes.text(metric::COMPONENT_TYPE, format!("otlp_{protocol}_{signal}_exporter"));
-            attributes.text(metric::SERVER_ADDRESS, endpoint.uri.host().unwrap_or_default().to_owned());
-            if let Some(port) = endpoint.uri.port_u16() {
-                attributes.int(metric::SERVER_PORT, i64::from(port));
-            }
-        }
-        attributes
-    };
-    Exporters { spans: of(config.traces.otlp.as_ref(), "span"), logs: of(config.logs.otlp.as_ref(), "log") }
-}
-
-/// The program's own exporter, if it has given us one, else the collector that the variables name.
-fn span_sink(endpoint: Endpoint, batch: Batch, resource: Arc<SharedResource>, stats: Arc<Stats>) -> Box<dyn Sink> {
-    #[cfg(feature = "sdk")]
-    if let Some(through) = through::chosen() {
-        return Box::new(crate::export::sdk::SdkSink::new(through, batch, stats));
-    }
-    Box::new(OtlpSink::spans(endpoint, batch, resource, stats))
 }
 
 #[cfg(all(test, jitspan_loom))]

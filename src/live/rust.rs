@@ -79,7 +79,7 @@ impl LiveSpan for RustSpan {
 
     fn add(&self, event: &CompileEvent) {
         let attributes = pairs(&event.attributes());
-        self.context.span().add_event_with_timestamp(event.kind.event_name(), time(event.started), attributes);
+        self.context.span().add_event_with_timestamp(event.kind.event_name(), time(event.began()), attributes);
     }
 
     /// Only what cannot change: the Rust SDK (0.33) appends an attribute that is there already, and OTLP allows a name

@@ -203,8 +203,8 @@ pub struct CompileEvent {
     pub runtime_version: Option<String>,
     /// The kernel.
     pub kernel: Kernel,
-    /// When the stall began. 0: [`crate::Monitor::record`] takes it as now, less the duration.
-    pub started: UnixNanos,
+    /// When the stall began. None: [`crate::Monitor::record`] takes it as now, less the duration.
+    pub started: Option<UnixNanos>,
     /// The whole stall.
     pub duration: Duration,
     /// Whether the cache on disk had it.
@@ -253,7 +253,7 @@ impl CompileEvent {
         let stage = Stage { name: Cow::Borrowed(Kind::Launcher.word()), duration };
         CompileEvent {
             runtime_version: self.runtime_version.clone(),
-            started,
+            started: Some(started),
             duration,
             cache: CacheResult::Miss,
             stages: vec![stage],
@@ -272,7 +272,7 @@ impl CompileEvent {
             runtime,
             runtime_version: None,
             kernel,
-            started: 0,
+            started: None,
             duration: Duration::ZERO,
             cache: CacheResult::Unknown,
             id: None,
@@ -301,9 +301,14 @@ impl CompileEvent {
         if self.cache == CacheResult::Hit { Kind::Load } else { self.kind }
     }
 
+    /// When the stall began; 0 where nobody has said so yet. A monitor always does.
+    pub fn began(&self) -> UnixNanos {
+        self.started.unwrap_or_default()
+    }
+
     /// When the stall ended.
     pub fn ended(&self) -> UnixNanos {
-        self.started.saturating_add(nanos(self.duration))
+        self.began().saturating_add(nanos(self.duration))
     }
 
     /// The attributes of the span event, of the compile's own span and of the log-based event.

@@ -54,7 +54,7 @@ impl Summary {
         self.longest = self.longest.max(event.duration);
         remember(&mut self.runtimes, &event.runtime);
         remember(&mut self.kernels, &event.kernel.name);
-        self.stall(event.started, event.ended());
+        self.stall(event.began(), event.ended());
     }
 
     pub(crate) fn stall(&mut self, began: UnixNanos, ended: UnixNanos) {
@@ -146,7 +146,7 @@ mod tests {
 
     fn event(kind: Kind, started: u64, nanoseconds: u64) -> CompileEvent {
         let mut event = CompileEvent::new(kind, "triton", Kernel::named("k"));
-        (event.started, event.duration) = (started, Duration::from_nanos(nanoseconds));
+        (event.started, event.duration) = (Some(started), Duration::from_nanos(nanoseconds));
         event
     }
 

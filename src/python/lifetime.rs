@@ -8,6 +8,7 @@ use crate::export::reach::Moment;
 use crate::installed;
 use crate::process;
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::gate;
 use crate::python::host::imports;
 use crate::python::host::report;
@@ -27,7 +28,7 @@ static ADOPTED: AtomicU64 = AtomicU64::new(0);
 pub fn watch_exit(py: Python<'_>) {
     let generation = process::generation() + 1;
     if WATCHED.swap(generation, Ordering::Relaxed) != generation {
-        let _ = register(py);
+        register(py).or_none();
     } else if ADOPTED.swap(generation, Ordering::Relaxed) == generation {
         return;
     }
@@ -39,7 +40,7 @@ fn register(py: Python<'_>) -> PyResult<()> {
     let leave = boundary::TEXT.get(py, "performs")?.call1((wrap_pyfunction!(leave, py)?,))?;
     py.import("atexit")?.call_method1("register", (&leave,))?;
     let in_child = imports::loaded(py, "multiprocessing.process")
-        .and_then(|module| module.call_method0("parent_process").ok())
+        .and_then(|module| module.call_method0("parent_process").or_none())
         .is_some_and(|parent| !parent.is_none());
     if in_child {
         let options = pyo3::types::PyDict::new(py);

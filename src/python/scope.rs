@@ -318,12 +318,11 @@ impl Scope {
         exception_type: Option<&Bound<'_, PyAny>>,
         exception: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
-    ) -> bool {
+    ) {
         let _ = (exception_type, exception, traceback);
         if let Some(_inside) = gate::enter(slf.py()) {
             Scope::exit(slf);
         }
-        false
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

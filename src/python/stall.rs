@@ -161,8 +161,9 @@ fn tell(py: Python<'_>, monitor: &Monitor, recorded: &Recorded, specialization: 
 /// A Python exception as a failure of the compile.
 pub fn failure(py: Python<'_>, error: &PyErr) -> Failure {
     let class = error.get_type(py);
-    let name = class.qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
-    let module = class.module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        class.qualname().or_none().map_or_else(|| "Exception".to_owned(), |name| name.to_string_lossy().into_owned());
+    let module = class.module().or_none().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     let error_type = if matches!(module.as_str(), "" | "builtins") { name } else { format!("{module}.{name}") };
     let message = error.value(py).str().or_none().map(|text| text.to_string_lossy().into_owned());
     let message = message.unwrap_or_else(|| format!("<{}>", convert::type_name(error.value(py))));

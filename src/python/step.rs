@@ -12,6 +12,7 @@ use crate::clock::{Source, System};
 use crate::model::attribute::Attributes;
 use crate::process;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::guard::guard;
 use crate::python::host::imports;
 use crate::python::host::prepared::names;
@@ -72,12 +73,12 @@ pub fn current(py: Python<'_>) -> Option<Core> {
 fn find(py: Python<'_>, steps: &Steps) -> PyResult<Option<Core>> {
     let names = names(py)?;
     // No frame at all: a thread of C++ compiles.
-    let mut frame = imports::loaded(py, "sys").and_then(|sys| sys.call_method1(&names._getframe, (0,)).ok());
+    let mut frame = imports::loaded(py, "sys").and_then(|sys| sys.call_method1(&names._getframe, (0,)).or_none());
     for _ in 0..DEPTH {
         let Some(here) = frame else { break };
         if is_step(&here, steps)? {
             let locals = here.getattr(&names.f_locals)?;
-            if let Some(running) = locals.get_item(KEY).ok().and_then(|left| left.cast_into::<Running>().ok())
+            if let Some(running) = locals.get_item(KEY).or_none().and_then(|left| left.cast_into::<Running>().ok())
                 && running.get().generation == process::generation()
             {
                 return Ok(Some(running.get().core.clone()));
@@ -93,7 +94,7 @@ fn find(py: Python<'_>, steps: &Steps) -> PyResult<Option<Core>> {
                 None => {}
             }
         }
-        frame = here.getattr(&names.f_back).ok().filter(|frame| !frame.is_none());
+        frame = here.getattr(&names.f_back).or_none().filter(|frame| !frame.is_none());
     }
     Ok(None)
 }

@@ -85,7 +85,7 @@ impl Scope {
             .iter()
             .map(|event| SpanEvent {
                 name: Cow::Borrowed(event.kind.event_name()),
-                time: event.started,
+                time: event.began(),
                 content: Content::Stall(Arc::clone(event), limits.of_event()),
             })
             .collect();

@@ -1,6 +1,7 @@
 //! The rules of the layers (ARCHITECTURE.md), held against the source.
 
 mod circles;
+mod dropped;
 mod modules;
 mod rooms;
 
@@ -227,6 +228,24 @@ fn what_is_made_once_is_made_early_and_in_one_place() {
             let code = code_of(&path);
             let word = once.iter().find(|word| code.contains(*word))?;
             Some(format!("{}: {word}", path.display()))
+        })
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn no_file_drops_the_error_of_the_hosts_python() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // What it reads is ours, made for that: it lets PyO3 prepare what events need.
+    let ours = source.join("python/host/once.rs");
+    assert!(ours.is_file(), "{} is not there: which file is it now?", ours.display());
+    let found: Vec<String> = sources(&source.join("python"))
+        .iter()
+        .filter(|path| **path != ours)
+        .flat_map(|path| {
+            let file = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+            let dropped = dropped::dropped(&fs::read_to_string(path).unwrap());
+            dropped.into_iter().map(move |(line, text)| format!("{file}:{line}: {text}"))
         })
         .collect();
     assert_eq!(found, Vec::<String>::new());

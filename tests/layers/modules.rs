@@ -260,7 +260,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 }
 
 /// `#[cfg(test)]`, `#[cfg(all(test, ...))]`, and loom's model.
-fn for_tests(attributes: &[syn::Attribute]) -> bool {
+pub fn for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let syn::Meta::List(list) = &attribute.meta else { return false };
         let words: Vec<String> =

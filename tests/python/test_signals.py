@@ -37,8 +37,16 @@ class Attributes(dict):
         hit("an attribute")
         raise KeyError(key)
 
+class constexpr:
+    __module__ = "triton.language.core"
+    @property
+    def value(self):
+        hit("a constant")
+        return 64
+
 class Kernel(fake_triton.JITFunction):
     compiled = 0
+    constants = {"BLOCK": constexpr()}
     def __getattr__(self, name):
         hit("an attribute")
         raise AttributeError(name)
@@ -46,7 +54,7 @@ class Kernel(fake_triton.JITFunction):
         Kernel.compiled += 1
         return super()._compile(*args, **kwargs)
 
-jitspan.activate()
+jitspan.activate(verbose=True)
 armed.append(True)
 raised = None
 try:
@@ -62,7 +70,7 @@ print(json.dumps([raised, not armed, compiled <= 1, Kernel.compiled - compiled])
 
 
 @pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("place", ["a log handler", "a carrier", "an attribute"])
+@pytest.mark.parametrize("place", ["a log handler", "a carrier", "an attribute", "a constant"])
 def test_what_a_signals_handler_raises_reaches_the_program(silent_python, place, kind):
     code, stdout, stderr = finish(silent_python(SOURCE, place, kind))
     assert code == 0, stderr

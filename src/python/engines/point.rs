@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::config;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert;
 use crate::python::host::convert::get_text;
 use crate::python::host::imports;
@@ -163,7 +164,7 @@ impl Point {
         (from, path): (&'static str, &str),
     ) -> PyResult<()> {
         let py = module.py();
-        if self.needed_with.is_some_and(|variable| !module.hasattr(variable).unwrap_or(true)) {
+        if self.needed_with.is_some_and(|variable| !module.hasattr(variable).or_none().unwrap_or(true)) {
             return Ok(());
         }
         let place = format!("{from}.{path}");
@@ -220,7 +221,7 @@ impl Point {
         }
         let code = function.and_then(|function| convert::get(&function, "__code__"));
         let known: Vec<String> =
-            code.and_then(|code| code.getattr("co_varnames").ok()?.extract().ok()).unwrap_or_default();
+            code.and_then(|code| code.getattr("co_varnames").or_none()?.extract().or_none()).unwrap_or_default();
         let is_known = variables.iter().any(|variable| known.iter().any(|known| known == variable));
         self.set(py, if is_known { State::Stands(place) } else { State::Missing(place) });
         Ok(())
@@ -265,7 +266,7 @@ fn own_classes<'py>(module: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Boun
     let classes = members.values().iter().filter(|member| {
         member.is_instance_of::<pyo3::types::PyType>()
             && convert::get_text(member, "__module__") == convert::get_text(module, "__name__")
-            && member.getattr("__dict__").is_ok_and(|own| own.contains(name).unwrap_or(false))
+            && member.getattr("__dict__").or_none().is_some_and(|own| own.contains(name).or_none().unwrap_or(false))
     });
     Ok(classes.collect())
 }

@@ -117,7 +117,7 @@ fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
     let scheduler = call.arg(0);
     scheduler.iter().for_each(describe);
     let said = scheduler.and_then(|scheduler| get(&get(&scheduler, "server_args")?, "enable_trace"));
-    if said.is_some_and(|traces| !traces.is_truthy().unwrap_or(true)) {
+    if said.is_some_and(|traces| !traces.is_truthy().or_none().unwrap_or(true)) {
         BLIND.store(true, Ordering::Relaxed);
         report::log(py, "warning", &note().unwrap_or_default());
     }
@@ -127,8 +127,8 @@ fn serving_starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
 /// Says on the board what this process is.
 fn describe(scheduler: &Bound<'_, PyAny>) {
     let arguments = get(scheduler, "server_args");
-    let port = arguments.as_ref().and_then(|arguments| get(arguments, "port")?.extract::<i64>().ok());
-    let data_parallel_rank = get(scheduler, "dp_rank").and_then(|rank| rank.extract().ok());
+    let port = arguments.as_ref().and_then(|arguments| get(arguments, "port")?.extract::<i64>().or_none());
+    let data_parallel_rank = get(scheduler, "dp_rank").and_then(|rank| rank.extract().or_none());
     let rank = rank(scheduler);
     if let Some(monitor) = crate::monitor() {
         monitor.board().describe(|who| {
@@ -185,7 +185,7 @@ fn rank(scheduler: &Bound<'_, PyAny>) -> Option<i64> {
         let context = late::imported(scheduler.py(), "sglang.srt.runtime_context")?;
         get(&get(&context, "get_parallel")?.call0().or_none()?, "tp_rank")
     });
-    own?.extract().ok()
+    own?.extract().or_none()
 }
 
 /// Requests of a batch that are looked at.
@@ -243,7 +243,7 @@ fn trace_context<'py>(request: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> 
 /// process has.
 fn parent(context: &Bound<'_, PyAny>) -> Option<SpanContext> {
     let thread = get(context, "thread_context");
-    let slice = thread.as_ref().and_then(|thread| get(thread, "cur_slice_stack")?.get_item(-1).ok());
+    let slice = thread.as_ref().and_then(|thread| get(thread, "cur_slice_stack")?.get_item(-1).or_none());
     let live = slice.and_then(|slice| get(&slice, "span"));
     let live = live.or_else(|| get(thread.as_ref()?, "thread_span"));
     if let Some(span) = live.and_then(|span| identity::context(&span)) {
@@ -251,7 +251,7 @@ fn parent(context: &Bound<'_, PyAny>) -> Option<SpanContext> {
     }
     let root = get(context, "root_span_context");
     let root = root.and_then(|root| {
-        let trace = root.py().import("opentelemetry.trace").ok()?;
+        let trace = root.py().import("opentelemetry.trace").or_none()?;
         identity::context(&trace.call_method1("get_current_span", (root,)).or_none()?)
     });
     root.or_else(|| request_of(Some(&get(context, "_root_span_carrier")?), Attributes::new()).parent)
@@ -265,7 +265,7 @@ fn tell(requests: &Bound<'_, PyAny>, core: &Core, failed: Option<&str>) -> PyRes
         let Some(context) = trace_context(&request?) else { continue };
         for event in &stalls {
             let attributes = mapping(py, &event.attributes())?;
-            context.call_method1("trace_event", (event.kind.event_name(), 1, event.started, attributes))?;
+            context.call_method1("trace_event", (event.kind.event_name(), 1, event.began(), attributes))?;
         }
         context.call_method1("trace_set_thread_attrs", (mapping(py, &core.summary().0)?,))?;
         if let Some(failed) = failed {

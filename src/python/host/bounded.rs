@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
+use crate::python::host::leaving::OrNone;
 use crate::python::host::unreadable::unreadable;
 
 /// Items that are counted beyond those that are wanted, where nothing says how many there are.
@@ -39,9 +40,9 @@ impl<'py> Each<'py> {
 
     /// How many items of `any` are left, after `read` of them: by its own length, else counted, up to [`COUNTED`].
     pub fn rest(&mut self, any: &Bound<'py, PyAny>, read: usize) -> usize {
-        match any.len() {
-            Ok(length) => length.saturating_sub(read),
-            Err(_) => (0..COUNTED).map_while(|_| self.step()).count(),
+        match any.len().or_none() {
+            Some(length) => length.saturating_sub(read),
+            None => (0..COUNTED).map_while(|_| self.step()).count(),
         }
     }
 

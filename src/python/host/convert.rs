@@ -49,10 +49,10 @@ impl Reader {
         }
         if any.is_instance_of::<PyInt>() {
             // OTLP has 64 bits; a larger number is kept as its digits.
-            return any.extract::<i64>().map_or_else(|_| self.text(any), Value::Int);
+            return any.extract::<i64>().or_none().map_or_else(|| self.text(any), Value::Int);
         }
         if any.is_instance_of::<PyFloat>() {
-            return Value::Double(any.extract().unwrap_or(f64::NAN));
+            return Value::Double(any.extract().or_none().unwrap_or(f64::NAN));
         }
         if let Ok(list) = any.cast::<PyList>() {
             return self.list(list.iter(), list.len(), depth);
@@ -157,15 +157,17 @@ fn plain(any: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> Option<Strin
     }
     // Exact types: a subclass may have a repr of its own, which may do anything.
     if any.is_none() || any.is_exact_instance_of::<PyBool>() || any.is_exact_instance_of::<PyFloat>() {
-        return Some(any.repr().ok()?.to_string_lossy().into_owned());
+        return Some(any.repr().or_none()?.to_string_lossy().into_owned());
     }
     if any.is_exact_instance_of::<PyInt>() {
         // CPython refuses to write integers of more than 4,300 digits, but its first releases of 3.10 did it, for hours.
-        let bits = any.call_method0("bit_length").ok().and_then(|bits| bits.extract::<u64>().ok());
+        let bits = any.call_method0("bit_length").or_none().and_then(|bits| bits.extract::<u64>().or_none());
         if bits.is_none_or(|bits| bits > 14_000) {
             return Some("<int>".to_owned());
         }
-        return Some(any.repr().map_or_else(|_| "<int>".to_owned(), |text| text.to_string_lossy().into_owned()));
+        return Some(
+            any.repr().or_none().map_or_else(|| "<int>".to_owned(), |text| text.to_string_lossy().into_owned()),
+        );
     }
     let items: Vec<Bound<'_, PyAny>> = match (any.cast_exact::<PyTuple>(), any.cast_exact::<PyList>()) {
         (Ok(tuple), _) => tuple.iter().take(32).collect(),
@@ -189,7 +191,7 @@ fn plain(any: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> Option<Strin
 
 /// The name of a value's type, which no object can hide.
 pub fn type_name(any: &Bound<'_, PyAny>) -> String {
-    any.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string_lossy().into_owned())
+    any.get_type().name().or_none().map_or_else(|| "object".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// An attribute of a foreign object. Missing or None: there is none. Raising otherwise: the same, and counted.
@@ -264,7 +266,7 @@ pub fn carrier(any: &Bound<'_, PyAny>) -> Result<Option<SpanContext>, Malformed>
 
 /// Some servers keep a list of values under a name.
 fn first(value: Bound<'_, PyAny>) -> Bound<'_, PyAny> {
-    match value.cast::<PyList>().ok().and_then(|list| list.get_item(0).ok()) {
+    match value.cast::<PyList>().ok().and_then(|list| list.get_item(0).or_none()) {
         Some(item) => item,
         None => value,
     }

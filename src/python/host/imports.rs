@@ -17,7 +17,7 @@ const MODULES: [&str; 6] = ["atexit", "functools", "logging", "threading", "trac
 /// Imports what events will need.
 pub fn prepare(py: Python<'_>) {
     for name in MODULES {
-        let _ = py.import(name);
+        py.import(name).or_none();
     }
 }
 

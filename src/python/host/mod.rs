@@ -13,7 +13,7 @@ pub mod prepared;
 pub mod report;
 pub mod resource;
 pub mod text;
-mod unreadable;
+pub mod unreadable;
 
 use pyo3::prelude::*;
 

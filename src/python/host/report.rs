@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use crate::model::event::{CompileEvent, Detail, assignments};
 use crate::monitor::describe;
 use crate::python::host::leaving;
+use crate::python::host::leaving::OrNone;
 
 /// Kernels and specializations warned of; beyond it each is warned of every time, which loses nothing.
 const WARNED: usize = 8192;
@@ -31,8 +32,8 @@ pub fn fault(py: Python<'_>, place: &str, message: &str) {
 
 /// What we say goes where an engine's own log does, in its format, unless somebody has set up a handler for us.
 pub fn speak_through(py: Python<'_>, engine: &str) {
-    // Not the guard: it would come here again.
-    let _ = py.import("logging").and_then(|logging| {
+    let parent = || {
+        let logging = py.import("logging")?;
         let logger = logging.call_method1("getLogger", ("jitspan",))?;
         let theirs = logging.call_method1("getLogger", (engine,))?;
         let has_handlers = |logger: &Bound<'_, PyAny>| logger.getattr("handlers")?.is_truthy();
@@ -40,8 +41,10 @@ pub fn speak_through(py: Python<'_>, engine: &str) {
         if has_handlers(&theirs)? && !has_handlers(&logger)? && !has_handlers(&root)? {
             logger.setattr("parent", theirs)?;
         }
-        Ok(())
-    });
+        PyResult::Ok(())
+    };
+    // Not the guard: it would come here again.
+    parent().or_none();
 }
 
 /// Says of a collector that it takes nothing, or that it takes all again: for the exporter's threads, which never take the

@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 
 use crate::export::resource::Foreign;
 use crate::model::attribute::Value;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert;
 use crate::python::host::imports;
 use crate::semconv::resource as key;
@@ -29,7 +30,7 @@ fn runtime(py: Python<'_>) -> Foreign {
         Value::from(format!("{}.{}.{}", version.major, version.minor, version.patch)),
     )];
     let name = py.import("sys").and_then(|sys| sys.getattr("implementation")?.getattr("name"));
-    if let Ok(name) = name {
+    if let Some(name) = name.or_none() {
         known.push((key::PROCESS_RUNTIME_NAME.to_owned(), Value::from(convert::text(&name))));
     }
     known
@@ -43,7 +44,7 @@ fn provider(py: Python<'_>) -> Option<Foreign> {
     let attributes = convert::get(&convert::get(&provider, "resource")?, "attributes")?;
     // A `BoundedAttributes` of the SDK is a MutableMapping, but not by registration in all of its versions.
     let copy = PyDict::new(py);
-    copy.call_method1("update", (attributes,)).ok()?;
+    copy.call_method1("update", (attributes,)).or_none()?;
     let attributes = convert::attributes(Some(copy.as_any()), ATTRIBUTES);
     Some(attributes.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
 }

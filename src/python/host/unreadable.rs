@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyAttributeError, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 
+use crate::model::attribute::bounded;
 use crate::python::host::guard::fault;
 use crate::python::host::leaving;
 
@@ -15,4 +16,11 @@ pub fn unreadable(py: Python<'_>, error: &PyErr) {
     if !absent && let Some(error) = leaving::keep(py, error.clone_ref(py)) {
         fault(py, "read", &error.to_string());
     }
+}
+
+/// Why something of the host's cannot be had, in words. What is no `Exception` is kept for the host.
+pub fn said(error: PyErr) -> String {
+    let text = bounded(&error.to_string(), 300).into_owned();
+    Python::try_attach(|py| leaving::keep(py, error));
+    text
 }

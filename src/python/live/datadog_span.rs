@@ -51,12 +51,12 @@ impl DatadogSpan {
     }
 
     fn new(span: &Bound<'_, PyAny>) -> Option<Self> {
-        let trace_id = get(span, "trace_id")?.extract::<u128>().ok()?;
-        let span_id = get(span, "span_id")?.extract::<u64>().ok()?;
+        let trace_id = get(span, "trace_id")?.extract::<u128>().or_none()?;
+        let span_id = get(span, "span_id")?.extract::<u64>().or_none()?;
         // None until ddtrace decides, when the trace ends or is propagated. It keeps a trace unless told otherwise.
         let priority = get(span, "context").and_then(|context| get(&context, "sampling_priority"));
         let sampled =
-            priority.and_then(|priority| priority.extract::<f64>().ok()).is_none_or(|priority| priority > 0.0);
+            priority.and_then(|priority| priority.extract::<f64>().or_none()).is_none_or(|priority| priority > 0.0);
         let flags = TraceFlags::default().with_sampled(sampled);
         let (trace_id, span_id) = (TraceId::from(trace_id), SpanId::from(span_id));
         let context = SpanContext::new(trace_id, span_id, flags, false, TraceState::default());
@@ -89,7 +89,7 @@ impl LiveSpan for DatadogSpan {
     fn add(&self, event: &CompileEvent) {
         self.with(|span| {
             let Some(add) = get(span, "_add_event") else { return Ok(()) };
-            add.call1((event.kind.event_name(), mapping(span.py(), &event.attributes())?, event.started)).map(drop)
+            add.call1((event.kind.event_name(), mapping(span.py(), &event.attributes())?, event.began())).map(drop)
         });
     }
 

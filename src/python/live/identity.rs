@@ -14,9 +14,9 @@ pub fn is_recording(span: &Bound<'_, PyAny>) -> bool {
 /// The identity of a span of opentelemetry-python, if it is valid.
 pub fn context(span: &Bound<'_, PyAny>) -> Option<SpanContext> {
     let context = span.call_method0("get_span_context").or_none()?;
-    let trace_id = get(&context, "trace_id")?.extract::<u128>().ok()?;
-    let span_id = get(&context, "span_id")?.extract::<u64>().ok()?;
-    let flags = get(&context, "trace_flags").and_then(|flags| flags.extract::<u8>().ok()).unwrap_or_default();
+    let trace_id = get(&context, "trace_id")?.extract::<u128>().or_none()?;
+    let span_id = get(&context, "span_id")?.extract::<u64>().or_none()?;
+    let flags = get(&context, "trace_flags").and_then(|flags| flags.extract::<u8>().or_none()).unwrap_or_default();
     let remote = get(&context, "is_remote").is_some_and(|remote| remote.is_truthy().or_none().unwrap_or(false));
     let state = get(&context, "trace_state").and_then(|state| state.call_method0("to_header").or_none());
     let state = state.and_then(|state| convert::text(&state).parse().ok());

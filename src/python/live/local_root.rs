@@ -130,5 +130,5 @@ fn local_parent(span: &Bound<'_, PyAny>) -> Option<Ids> {
 }
 
 fn ids(context: &Bound<'_, PyAny>) -> Option<Ids> {
-    Some((get(context, "trace_id")?.extract().ok()?, get(context, "span_id")?.extract().ok()?))
+    Some((get(context, "trace_id")?.extract().or_none()?, get(context, "span_id")?.extract().or_none()?))
 }

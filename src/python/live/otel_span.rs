@@ -94,7 +94,7 @@ impl LiveSpan for OtelSpan {
             options.set_item("attributes", mapping(span.py(), &event.attributes())?)?;
             // A ddtrace span that we do not recognise as one reads microseconds: now is nearer than 1970.
             if !datadog_span::is_shim(span) {
-                options.set_item("timestamp", event.started)?;
+                options.set_item("timestamp", event.began())?;
             }
             span.call_method("add_event", (event.kind.event_name(),), Some(&options)).map(drop)
         });

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::guard::guard;
 use crate::python::patch::wrapper::{Hook, Watch, Wrapper};
 
@@ -134,7 +135,7 @@ impl Patches {
         hook_point: &'static str,
         watch: impl Watch + 'static,
     ) -> PyResult<bool> {
-        let Ok(current) = owner.getattr(name) else {
+        let Some(current) = owner.getattr(name).or_none() else {
             self.asked(hook_point, false);
             return Ok(false);
         };
@@ -164,7 +165,7 @@ impl Patches {
     /// # Errors
     /// The mapping does not let itself be changed.
     pub fn set_item(&self, mapping: &Bound<'_, PyAny>, key: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
-        let found = mapping.get_item(key).ok().map(Bound::unbind);
+        let found = mapping.get_item(key).or_none().map(Bound::unbind);
         mapping.set_item(key, &value)?;
         let (owner, name) = (Owner::Kept(mapping.clone().unbind()), key.to_owned());
         let ours = value.unbind();
@@ -237,7 +238,13 @@ impl Patch {
         let Some(owner) = self.owner.get(py) else { return Ok(()) };
         if self.access == Access::Item {
             return match &self.found {
-                _ if !owner.get_item(&*self.name).is_ok_and(|now| now.eq(&self.ours).unwrap_or(false)) => Ok(()),
+                _ if !owner
+                    .get_item(&*self.name)
+                    .or_none()
+                    .is_some_and(|now| now.eq(&self.ours).or_none().unwrap_or(false)) =>
+                {
+                    Ok(())
+                }
                 Some(found) => owner.set_item(&*self.name, found),
                 None => owner.del_item(&*self.name),
             };
@@ -245,9 +252,10 @@ impl Patch {
         let still = match own(&owner, &self.name) {
             Some(now) => now.is(&self.ours),
             // Set through a property (Triton's knobs): compare what reading gives.
-            None => {
-                owner.getattr(&*self.name).is_ok_and(|now| now.is(&self.ours) || now.eq(&self.ours).unwrap_or(false))
-            }
+            None => owner
+                .getattr(&*self.name)
+                .or_none()
+                .is_some_and(|now| now.is(&self.ours) || now.eq(&self.ours).or_none().unwrap_or(false)),
         };
         if !still {
             return Ok(());
@@ -276,13 +284,13 @@ fn watching(found: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
 
 /// The attribute as its owner's own dictionary has it: no descriptor bound, nothing inherited.
 fn own<'py>(owner: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
-    owner.getattr("__dict__").ok()?.get_item(name).ok()
+    owner.getattr("__dict__").or_none()?.get_item(name).or_none()
 }
 
 /// The attribute as the owner gets it from its bases, no descriptor bound; for an instance, as reading gives it.
 fn inherited<'py>(owner: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
     match owner.cast::<PyType>() {
         Ok(class) => class.mro().iter().find_map(|class| own(&class, name)),
-        Err(_) => owner.getattr(name).ok(),
+        Err(_) => owner.getattr(name).or_none(),
     }
 }

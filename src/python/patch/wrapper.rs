@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyFunction, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::boundary::{self, Native};
 use crate::python::host::convert::get;
 use crate::python::host::text::Text;
@@ -27,12 +28,12 @@ pub struct Call<'a, 'py> {
 impl<'py> Call<'_, 'py> {
     /// A positional argument.
     pub fn arg(&self, index: usize) -> Option<Bound<'py, PyAny>> {
-        self.args.get_item(index).ok()
+        self.args.get_item(index).or_none()
     }
 
     /// A keyword argument.
     pub fn keyword(&self, name: &str) -> Option<Bound<'py, PyAny>> {
-        self.kwargs?.get_item(name).ok().flatten()
+        self.kwargs?.get_item(name).or_none().flatten()
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::find::Found;
 use super::unsupported::{Unsupported, said};
 use crate::model::recipe::Argument;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::imports;
 use crate::python::replay::mock::{self, MockPointer};
@@ -64,7 +65,8 @@ fn of_tag<'py>(py: Python<'py>, tagged: &Map<String, Value>, found: &Found) -> R
     }
     if let Some(name) = text("dtype") {
         let class = language(py)?.getattr("dtype").map_err(said)?;
-        let known = class.call_method1("is_dtype", (name,)).and_then(|known| known.is_truthy()).unwrap_or(false);
+        let known =
+            class.call_method1("is_dtype", (name,)).and_then(|known| known.is_truthy()).or_none().unwrap_or(false);
         return if known { class.call1((name,)).map_err(said) } else { Err(format!("no type {name} here")) };
     }
     if let Some(kernel) = tagged.get("kernel") {
@@ -73,7 +75,7 @@ fn of_tag<'py>(py: Python<'py>, tagged: &Map<String, Value>, found: &Found) -> R
     if let (Some(class), Some(member)) = (tagged.get("enum"), text("member")) {
         let class = path(class)?.resolve(py)?;
         let members = own(&class, "_member_map_").and_then(|members| members.cast_into::<PyDict>().ok());
-        let member = members.and_then(|members| members.get_item(member).ok().flatten());
+        let member = members.and_then(|members| members.get_item(member).or_none().flatten());
         return member.ok_or_else(|| "no such member of an enumeration".to_owned());
     }
     if let (Some(class), Some(fields)) = (tagged.get("dataclass"), tagged.get("fields").and_then(Value::as_object)) {
@@ -119,10 +121,10 @@ impl Path<'_> {
 /// What the dictionary of a module or class has.
 pub fn own<'py>(holder: &Bound<'py, PyAny>, name: &str) -> Option<Bound<'py, PyAny>> {
     match holder.cast::<PyModule>() {
-        Ok(module) => module.dict().get_item(name).ok().flatten(),
+        Ok(module) => module.dict().get_item(name).or_none().flatten(),
         Err(_) => {
             let class = holder.cast::<PyType>().ok()?;
-            class.getattr("__dict__").ok()?.get_item(name).ok()
+            class.getattr("__dict__").or_none()?.get_item(name).or_none()
         }
     }
 }
@@ -134,7 +136,7 @@ fn named_tuple<'py>(
 ) -> Result<Bound<'py, PyAny>, Unsupported> {
     let py = class.py();
     let fields = class.cast::<PyType>().ok().filter(|class| class.is_subclass_of::<PyTuple>().unwrap_or(false));
-    let fields = fields.and_then(|class| get(class.as_any(), "_fields")?.len().ok());
+    let fields = fields.and_then(|class| get(class.as_any(), "_fields")?.len().or_none());
     if fields != Some(items.len()) {
         return Err("not the named tuple that it was".to_owned());
     }
@@ -153,7 +155,7 @@ fn layout<'py>(
     }
     let class = path.resolve(py)?;
     let frozen = own(&class, "__dataclass_params__").and_then(|parameters| get(&parameters, "frozen"));
-    if !frozen.is_some_and(|frozen| frozen.is_truthy().unwrap_or(false)) {
+    if !frozen.is_some_and(|frozen| frozen.is_truthy().or_none().unwrap_or(false)) {
         return Err("not the data class that it was".to_owned());
     }
     let keywords = PyDict::new(py);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::unsupported::Unsupported;
 use crate::model::recipe::{KernelName, Recipe};
 use crate::python::hooks::triton::kernel_name;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::imports;
 
@@ -50,7 +51,7 @@ impl Classes<'_> {
         let class = any.get_type();
         let (function, tuner) = (&self.function, &self.tuner);
         *self.known.entry(class.as_ptr() as usize).or_insert_with(|| {
-            let is = |of: &Bound<'_, PyType>| class.is_subclass(of).unwrap_or(false);
+            let is = |of: &Bound<'_, PyType>| class.is_subclass(of).or_none().unwrap_or(false);
             match tuner {
                 _ if is(function) => Some(Kind::Function),
                 Some(tuner) if is(tuner) => Some(Kind::Tuner),

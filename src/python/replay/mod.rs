@@ -20,6 +20,7 @@ use crate::config::{Config, Settings};
 use crate::python::arming;
 use crate::python::environment;
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get_text;
 use crate::python::host::text::{self, Text};
 use plan::Plan;
@@ -131,7 +132,7 @@ pub fn warm(py: Python<'_>, arguments: &WarmArguments) -> PyResult<u8> {
     let counts = replay_text(py, "warm")?.call1((begin, arguments.import.clone(), target))?;
     let missing: u64 = ["gone", "failed", "late", "malformed"]
         .iter()
-        .filter_map(|name| counts.get_item(name).ok()?.extract::<u64>().ok())
+        .filter_map(|name| counts.get_item(name).or_none()?.extract::<u64>().or_none())
         .sum();
     let total: u64 = counts.get_item("total")?.extract()?;
     Ok(u8::from(missing > 0 || total == 0))

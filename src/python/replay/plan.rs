@@ -370,12 +370,13 @@ impl Plan {
             if OWN_OPTIONS.contains(&name.as_str()) {
                 continue;
             }
-            if matches!(name.as_str(), "grid" | "warmup") || keywords.contains(name).unwrap_or(true) {
+            if matches!(name.as_str(), "grid" | "warmup") || keywords.contains(name).or_none().unwrap_or(true) {
                 return Err(format!("an option {name}"));
             }
             keywords.set_item(name, decode(py, value, &found)?).map_err(said)?;
         }
-        if keywords.contains("grid").unwrap_or(true) || keywords.contains("warmup").unwrap_or(true) {
+        if keywords.contains("grid").or_none().unwrap_or(true) || keywords.contains("warmup").or_none().unwrap_or(true)
+        {
             return Err("a parameter that a launch has too".to_owned());
         }
         Ok((PyTuple::new(py, positional).map_err(said)?, keywords))
@@ -385,10 +386,10 @@ impl Plan {
 /// The `*args` of a kernel (3.9 on).
 fn starred(function: &Bound<'_, PyAny>) -> Option<String> {
     const VAR_POSITIONAL: i64 = 2;
-    let parameters = get(&get(function, "signature")?, "parameters")?.call_method0("values").ok()?;
+    let parameters = get(&get(function, "signature")?, "parameters")?.call_method0("values").or_none()?;
     for parameter in each(&parameters, PARAMETERS) {
-        if get(&parameter, "kind").and_then(|kind| kind.extract::<i64>().ok()) == Some(VAR_POSITIONAL) {
-            return get(&parameter, "name")?.extract().ok();
+        if get(&parameter, "kind").and_then(|kind| kind.extract::<i64>().or_none()) == Some(VAR_POSITIONAL) {
+            return get(&parameter, "name")?.extract().or_none();
         }
     }
     None
@@ -397,7 +398,7 @@ fn starred(function: &Bound<'_, PyAny>) -> Option<String> {
 /// Whether a kernel has these parameters.
 fn fits(function: &Bound<'_, PyAny>, recipe: &Recipe) -> bool {
     let names = get(function, "arg_names").and_then(|names| names.cast_into::<PyList>().ok());
-    let names: Vec<String> = names.iter().flatten().filter_map(|name| name.extract().ok()).collect();
+    let names: Vec<String> = names.iter().flatten().filter_map(|name| name.extract().or_none()).collect();
     names.len() == recipe.arguments.len() && names.iter().zip(&recipe.arguments).all(|(name, (known, _))| name == known)
 }
 

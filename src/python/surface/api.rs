@@ -14,6 +14,7 @@ use crate::installed;
 use crate::python::arming;
 use crate::python::hooks;
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::gate;
 use crate::python::host::report;
 use crate::python::replay;
@@ -26,8 +27,8 @@ use crate::stats::Stats;
 /// everything known, if `verbose`) and put on the trace of each request that waited. In mode "error" the span is also
 /// marked as failed and flushed, and `UnexpectedCompileError` is raised out of the launch.
 ///
-/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with. Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`,
-/// `OTEL_*`) that cannot be used, naming it.
+/// Does nothing if it is active already; a warning says so if the arguments differ from those it is active with.
+/// Raises ValueError for an unknown mode, and for a variable (`JITSPAN_*`, `OTEL_*`) that cannot be used, naming it.
 #[pyfunction]
 #[pyo3(signature = (*, mode: "Literal['warn', 'error']" = "warn", verbose = false) -> "None")]
 pub fn activate(py: Python<'_>, mode: &str, verbose: bool) -> PyResult<()> {
@@ -142,7 +143,7 @@ fn without_interrupts<T>(py: Python<'_>, body: impl FnOnce() -> T) -> PyResult<T
     let number = signal.getattr("SIGINT")?;
     // None: nobody in Python set it. An error: this is not the main thread, where Python handles no signals.
     let before = signal.call_method1("getsignal", (&number,))?;
-    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).is_ok();
+    let taken = signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).or_none().is_some();
     let done = body();
     if taken && !before.is_none() {
         signal.call_method1("signal", (&number, before))?;

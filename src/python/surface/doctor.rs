@@ -18,6 +18,7 @@ use crate::config::{Arm, Config, ConfigError, Protocol, Settings, misspelt, vari
 use crate::export::trial::{self, Trial};
 use crate::python::engines::ENGINES;
 use crate::python::hooks::RUNTIMES;
+use crate::python::host::boundary::OrNone;
 
 /// Carries it out. Returns the exit status.
 pub fn doctor(py: Python<'_>, arguments: &DoctorArguments) -> PyResult<u8> {
@@ -29,7 +30,7 @@ pub fn doctor(py: Python<'_>, arguments: &DoctorArguments) -> PyResult<u8> {
         doctor_text::render(&report, arguments.color.resolve(&Shell::from_environment(), is_terminal))
     };
     // What Python has printed comes first. A reader who has gone is no reason for a traceback.
-    let _ = py.import("sys")?.getattr("stdout")?.call_method0("flush");
+    py.import("sys")?.getattr("stdout")?.call_method0("flush").or_none();
     let printed = py.detach(|| cli::print(text.as_bytes()));
     Ok(printed.max(u8::from(report.problems.iter().any(|problem| problem.level == Level::Error))))
 }
@@ -156,7 +157,7 @@ fn ask(py: Python<'_>, executable: &str, modules: &[(&str, &str)]) -> PyResult<C
     let output: String = done.getattr("stdout")?.extract()?;
     let answer = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
     answer.ok_or_else(|| {
-        let said = done.getattr("stderr").and_then(|said| said.extract::<String>()).unwrap_or_default();
+        let said = done.getattr("stderr").and_then(|said| said.extract::<String>()).or_none().unwrap_or_default();
         let last = said.lines().last().unwrap_or("no answer");
         pyo3::exceptions::PyRuntimeError::new_err(bounded(last))
     })

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::python::engines::{self, ENGINES, Engine, Point};
 use crate::python::hooks::{self, RUNTIMES, Runtime, State};
 use crate::python::host::boundary;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::patch::late;
 use crate::python::replay::receipt;
@@ -112,8 +113,8 @@ fn row(py: Python<'_>, runtime: &Runtime) -> RuntimeStatus {
 
 /// An engine that is not installed has no row.
 fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
-    let metadata = py.import("importlib.metadata").ok()?;
-    let version: String = metadata.call_method1("version", (engine.name,)).ok()?.extract().ok()?;
+    let metadata = py.import("importlib.metadata").or_none()?;
+    let version: String = metadata.call_method1("version", (engine.name,)).or_none()?.extract().or_none()?;
     let root = package_folder(py, engine.name);
     let of = |wanted: &dyn Fn(&Point) -> bool| -> Vec<&'static str> {
         engine.points.iter().filter(|point| wanted(point)).map(|point| point.name).collect()
@@ -150,15 +151,15 @@ fn engine_row(py: Python<'_>, engine: &Engine) -> Option<RuntimeStatus> {
 
 /// Where the package is, without importing it.
 fn package_folder(py: Python<'_>, package: &str) -> Option<PathBuf> {
-    let spec = py.import("importlib.util").ok()?.call_method1("find_spec", (package,)).ok()?;
+    let spec = py.import("importlib.util").or_none()?.call_method1("find_spec", (package,)).or_none()?;
     PathBuf::from(get_text(&spec, "origin")?).parent()?.parent().map(Path::to_path_buf)
 }
 
 fn version(py: Python<'_>, runtime: &Runtime) -> Option<String> {
     let imported = late::imported(py, runtime.module).and_then(|_| late::imported(py, runtime.package));
     imported.and_then(|package| get_text(&package, "__version__")).or_else(|| {
-        let metadata = py.import("importlib.metadata").ok()?;
-        let installed = |name: &&str| metadata.call_method1("version", (*name,)).ok()?.extract().ok();
+        let metadata = py.import("importlib.metadata").or_none()?;
+        let installed = |name: &&str| metadata.call_method1("version", (*name,)).or_none()?.extract().or_none();
         runtime.distributions.iter().find_map(installed)
     })
 }
@@ -167,7 +168,7 @@ fn version(py: Python<'_>, runtime: &Runtime) -> Option<String> {
 fn is_there(py: Python<'_>, runtime: &Runtime) -> bool {
     // `cutlass` alone may be an older package that has nothing to hook.
     runtime.module == runtime.package
-        && py.import("importlib.util").is_ok_and(|util| {
+        && py.import("importlib.util").or_none().is_some_and(|util| {
             let spec = util.call_method1("find_spec", (runtime.package,));
             spec.is_ok_and(|spec| get(&spec, "loader").is_some())
         })

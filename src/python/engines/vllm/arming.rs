@@ -48,7 +48,7 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let config = config.map(|config| config.into_bound(py));
         let kernels = config.as_ref().and_then(|config| get(config, "kernel_config"));
         let warm_up = kernels.and_then(|kernels| get(&kernels, "enable_jit_warmup"));
-        if warm_up.is_some_and(|flag| !flag.is_truthy().unwrap_or(true)) {
+        if warm_up.is_some_and(|flag| !flag.is_truthy().or_none().unwrap_or(true)) {
             // `enforce_eager` does this. Every kernel will compile on its first request, by the user's own choice: a
             // trace says so, and nothing fails.
             arm(py, &Settings { mode: Mode::Warn, verbose: false });
@@ -63,7 +63,7 @@ pub fn warmed_up(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>
         let observability = config.as_ref().and_then(|config| get(config, "observability_config"));
         let mode = observability.as_ref().and_then(|said| get_text(said, "jit_monitor_mode"));
         let verbose = observability.as_ref().and_then(|said| get(said, "jit_monitor_verbose"));
-        let verbose = verbose.is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+        let verbose = verbose.is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
         let settings = settings(mode.as_deref(), verbose);
         replay::before_requests(py, move |py| arm(py, &settings))?;
         Ok(None)

@@ -16,6 +16,7 @@ use super::stalls::KEY;
 use crate::config::environment;
 use crate::model::attribute::Attributes;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item};
 use crate::python::host::guard::guard;
 use crate::python::scope::request_of;
@@ -48,9 +49,14 @@ pub fn watch_unpickling(module: &Bound<'_, PyAny>) -> PyResult<bool> {
     let Some(class) = get(module, "NewRequestData") else { return Ok(false) };
     // What pickle does without a `__setstate__`, and only where it would do that.
     let plain = py.import("builtins")?.getattr("object")?;
-    let is_plain = |name: &str| class.getattr(name).is_ok_and(|own| plain.getattr(name).is_ok_and(|of| of.is(&own)));
+    let is_plain = |name: &str| {
+        class.getattr(name).or_none().is_some_and(|own| plain.getattr(name).or_none().is_some_and(|of| of.is(&own)))
+    };
     if class.hasattr("__setstate__")? || class.hasattr("__slots__")? || !is_plain("__reduce__") {
-        return Ok(class.getattr("__setstate__").is_ok_and(|ours| ours.hasattr(KEY).unwrap_or(false)));
+        return Ok(class
+            .getattr("__setstate__")
+            .or_none()
+            .is_some_and(|ours| ours.hasattr(KEY).or_none().unwrap_or(false)));
     }
     let came = PyCFunction::new_closure(py, None, None, |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         let py = args.py();
@@ -78,7 +84,7 @@ def make(came):
 /// A request is new in this process.
 pub fn came(request: &Bound<'_, PyAny>) -> PyResult<()> {
     let Some(said) = request.getattr_opt(KEY)? else { return Ok(()) };
-    let finished: Vec<String> = item(&said, FINISHED).and_then(|ids| ids.extract().ok()).unwrap_or_default();
+    let finished: Vec<String> = item(&said, FINISHED).and_then(|ids| ids.extract().or_none()).unwrap_or_default();
     forget(&finished);
     if let Some(address) = item(&said, MAILBOX).and_then(|address| address.extract::<String>().ok()) {
         mailbox::remember(&address);

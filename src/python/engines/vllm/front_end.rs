@@ -196,7 +196,7 @@ fn root_span(call: &Call<'_, '_>, headers: &Bound<'_, PyDict>, waited: &Waited) 
         return None;
     }
     let state = call.arg(2).or_else(|| call.keyword("req_state"))?;
-    let arrival = get(&get(&state, "stats")?, "arrival_time")?.extract::<f64>().ok()?;
+    let arrival = get(&get(&state, "stats")?, "arrival_time")?.extract::<f64>().or_none()?;
     let mut attributes = waited.attributes.clone();
     if let Some(id) = get_text(&state, "external_req_id") {
         attributes.text(name::REQUEST_ID, id);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::prelude::*;
 
 use super::ENGINE;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 
 /// The scheduler of this process has said which group it is of.
@@ -17,7 +18,7 @@ static SCHEDULER_JOINED: AtomicBool = AtomicBool::new(false);
 /// Says on the board what this process is, as `vllm_config` has it. `rank`: of the worker, if it is one.
 pub fn join(vllm_config: Option<&Bound<'_, PyAny>>, rank: Option<i64>) {
     let parallel = vllm_config.and_then(|config| get(config, "parallel_config"));
-    let said = |name: &str| parallel.as_ref().and_then(|parallel| get(parallel, name)?.extract::<i64>().ok());
+    let said = |name: &str| parallel.as_ref().and_then(|parallel| get(parallel, name)?.extract::<i64>().or_none());
     let data_parallel_rank = said("data_parallel_index").or_else(|| said("data_parallel_rank"));
     let server = vllm_config.and_then(|config| get_text(config, "instance_id")).filter(|id| !id.is_empty());
     let lockstep = parallel.as_ref().and_then(lockstep);
@@ -36,16 +37,17 @@ pub fn join(vllm_config: Option<&Bound<'_, PyAny>>, rank: Option<i64>) {
 /// starts the ranks himself gives a port that each process counts up as it makes process groups (0.33); then it is the port
 /// for messages, which is fixed.
 fn lockstep(parallel: &Bound<'_, PyAny>) -> Option<String> {
-    let is_alone = get(parallel, "data_parallel_size")?.extract::<i64>().ok()? <= 1;
+    let is_alone = get(parallel, "data_parallel_size")?.extract::<i64>().or_none()? <= 1;
     // None: a release that does not say.
-    let is_dense = get(parallel, "is_moe_model").is_some_and(|has| has.extract().is_ok_and(|has: bool| !has));
+    let is_dense =
+        get(parallel, "is_moe_model").is_some_and(|has| has.extract().or_none().is_some_and(|has: bool| !has));
     if is_alone || is_dense {
         return None;
     }
-    let is_given = |name: &str| get(parallel, name).is_some_and(|given| given.is_truthy().unwrap_or(false));
+    let is_given = |name: &str| get(parallel, name).is_some_and(|given| given.is_truthy().or_none().unwrap_or(false));
     let is_given = is_given("_data_parallel_master_port_list") || is_given("_coord_store_port");
     let port = if is_given { "data_parallel_master_port" } else { "data_parallel_rpc_port" };
-    let port = get(parallel, port)?.extract::<i64>().ok()?;
+    let port = get(parallel, port)?.extract::<i64>().or_none()?;
     Some(format!("{}:{port}", get_text(parallel, "data_parallel_master_ip")?))
 }
 

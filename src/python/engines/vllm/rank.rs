@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::stalls::Place;
 use crate::model::attribute::Attributes;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::ranks;
 use crate::semconv::engine as key;
@@ -39,7 +40,7 @@ pub fn place() -> (Place, i64) {
 
 /// The worker has been made.
 pub fn remember(worker: &Bound<'_, PyAny>, parallel: Option<&Bound<'_, PyAny>>) {
-    let number = |any: Option<Bound<'_, PyAny>>| any.and_then(|any| any.extract::<i64>().ok());
+    let number = |any: Option<Bound<'_, PyAny>>| any.and_then(|any| any.extract::<i64>().or_none());
     let said = |name: &str| number(parallel.and_then(|parallel| get(parallel, name)));
     let count = |name: &str| said(name).unwrap_or(1).max(1);
     ranks::remember(number(get(worker, "rank")), count("world_size"));

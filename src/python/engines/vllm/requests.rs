@@ -21,6 +21,7 @@ use crate::board::waits::Span;
 use crate::model::event::UnixNanos;
 use crate::process::lock::Mutex;
 use crate::propagation::{TRACEPARENT, TRACESTATE, traceparent};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::report;
 use crate::python::patch::{After, Call};
@@ -92,7 +93,7 @@ pub fn added(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
         tell_of_rust_front_end(py);
     }
     let now = crate::monitor().map_or(0, |monitor| monitor.now());
-    let arrived = get(&request, "arrival_time").and_then(|arrived| arrived.extract::<f64>().ok());
+    let arrived = get(&request, "arrival_time").and_then(|arrived| arrived.extract::<f64>().or_none());
     // The front end may be on another machine, whose clock is another one.
     let arrived = arrived.map_or(now, |arrived| ((arrived * 1e9) as u64).min(now));
     with(|known| {

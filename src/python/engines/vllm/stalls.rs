@@ -137,7 +137,7 @@ impl Stall {
             kind: event.kind,
             runtime: event.runtime.to_string(),
             kernel: event.kernel.name.clone(),
-            started: event.started,
+            started: event.began(),
             duration: event.duration,
             counts: event.stalls,
             place,
@@ -187,7 +187,7 @@ impl Stall {
     /// For a summary.
     pub fn event(&self, waited: Interval) -> CompileEvent {
         let mut event = CompileEvent::new(self.kind, self.runtime.clone(), Kernel::named(&*self.kernel));
-        event.started = waited.started;
+        event.started = Some(waited.started);
         event.duration = Duration::from_nanos(waited.ended.saturating_sub(waited.started));
         event.stalls = self.counts;
         event
@@ -279,7 +279,7 @@ impl Waited {
                     events.push((stall.kind.event_name(), stall.started, stall.attributes.clone()));
                 }
             } else {
-                summary.stall(event.started, event.ended());
+                summary.stall(event.began(), event.ended());
             }
         }
         Some(Waited { attributes: summary.attributes(), events })

@@ -7,6 +7,7 @@ use pyo3::types::{PyAny, PyDict};
 use super::stalls::State;
 use super::{contexts, rank, requests, stalls};
 use crate::model::attribute::Attributes;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item};
 use crate::python::step::{Found, Step, Steps};
 use crate::scope::{Request, Scope as Core};
@@ -18,7 +19,7 @@ pub static STEPS: Steps = Steps { functions: &["execute_model", "sample_tokens"]
 
 /// Who waits in a frame of that name.
 fn who(locals: &Bound<'_, PyAny>) -> Option<Found> {
-    if item(locals, "dummy_run").is_some_and(|dummy| dummy.is_truthy().unwrap_or(false)) {
+    if item(locals, "dummy_run").is_some_and(|dummy| dummy.is_truthy().or_none().unwrap_or(false)) {
         return Some(Found::Nobody);
     }
     let scheduled = of_scheduler_output(locals).or_else(|| of_input_batch(locals))?;
@@ -37,16 +38,18 @@ type Scheduled = Vec<(String, i64)>;
 
 fn of_scheduler_output(locals: &Bound<'_, PyAny>) -> Option<Scheduled> {
     let tokens = get(&item(locals, "scheduler_output")?, "num_scheduled_tokens")?.cast_into::<PyDict>().ok()?;
-    let scheduled = tokens.iter().filter_map(|(id, tokens)| Some((id.extract().ok()?, tokens.extract().unwrap_or(0))));
+    let scheduled = tokens
+        .iter()
+        .filter_map(|(id, tokens)| Some((id.extract().or_none()?, tokens.extract().or_none().unwrap_or(0))));
     Some(scheduled.collect())
 }
 
 /// The V2 runner's, in `sample_tokens`.
 fn of_input_batch(locals: &Bound<'_, PyAny>) -> Option<Scheduled> {
     let batch = item(locals, "input_batch")?;
-    let ids: Vec<String> = get(&batch, "req_ids")?.extract().ok()?;
+    let ids: Vec<String> = get(&batch, "req_ids")?.extract().or_none()?;
     let tokens = get(&batch, "num_scheduled_tokens");
-    let of = |at: usize| tokens.as_ref()?.get_item(at).ok()?.extract::<i64>().ok();
+    let of = |at: usize| tokens.as_ref()?.get_item(at).or_none()?.extract::<i64>().or_none();
     Some(ids.into_iter().enumerate().map(|(at, id)| (id, of(at).unwrap_or(0))).collect())
 }
 

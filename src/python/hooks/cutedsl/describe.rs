@@ -108,7 +108,7 @@ fn options_of(call: &Call<'_, '_>) -> Option<Py<PyAny>> {
 
 /// 4.2 hands over a `DSLCallable`, which forgets its function when it is called.
 fn function(body: Bound<'_, PyAny>) -> Py<PyAny> {
-    if body.hasattr("__code__").unwrap_or(false) {
+    if body.hasattr("__code__").or_none().unwrap_or(false) {
         return body.unbind();
     }
     get(&body, "func").unwrap_or(body).unbind()
@@ -147,8 +147,8 @@ static VERSION: Mutex<Option<String>> = Mutex::new(None);
 /// Keeps `cutlass.__version__`, from 4.4 on; before, the version of the installed package.
 pub fn remember_version(py: Python<'_>) {
     let version = imports::loaded(py, "cutlass").and_then(|cutlass| get_text(&cutlass, "__version__")).or_else(|| {
-        let metadata = py.import("importlib.metadata").ok()?;
-        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).or_none()?.extract().ok()
+        let metadata = py.import("importlib.metadata").or_none()?;
+        metadata.call_method1("version", ("nvidia-cutlass-dsl",)).or_none()?.extract().or_none()
     });
     *VERSION.lock() = version;
 }
@@ -160,7 +160,7 @@ fn kernel(py: Python<'_>, subject: &Subject) -> Kernel {
     };
     let name = get_text(function, "__name__");
     let instance = || {
-        let first = subject.args.as_ref()?.bind(py).cast::<PyTuple>().ok()?.get_item(0).ok()?;
+        let first = subject.args.as_ref()?.bind(py).cast::<PyTuple>().ok()?.get_item(0).or_none()?;
         get_text(&first, "__name__").or_else(|| Some(type_name(&first)))
     };
     let name = if name.as_deref() == Some("__call__") { instance().or(name) } else { name };
@@ -169,7 +169,7 @@ fn kernel(py: Python<'_>, subject: &Subject) -> Kernel {
         name: name.unwrap_or_else(|| UNKNOWN.to_owned()),
         module: get_text(function, "__module__"),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
-        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
+        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().or_none()),
     }
 }
 
@@ -223,7 +223,7 @@ fn parameter_names(py: Python<'_>, subject: &Subject) -> Vec<String> {
     });
     of_signature.unwrap_or_else(|| {
         let code = subject.function.as_ref().and_then(|function| get(function.bind(py), "__code__"));
-        code.and_then(|code| get(&code, "co_varnames")?.extract().ok()).unwrap_or_default()
+        code.and_then(|code| get(&code, "co_varnames")?.extract().or_none()).unwrap_or_default()
     })
 }
 
@@ -240,13 +240,13 @@ fn is_plain(value: &Bound<'_, PyAny>) -> bool {
 /// The type, and what of a tensor or of a callable instance goes into the code.
 fn of_type(value: &Bound<'_, PyAny>) -> String {
     if let Ok(class) = value.cast::<PyType>() {
-        return class.name().map_or_else(|_| "type".to_owned(), |name| name.to_string_lossy().into_owned());
+        return class.name().or_none().map_or_else(|| "type".to_owned(), |name| name.to_string_lossy().into_owned());
     }
     let class = type_name(value);
     let element =
         get(value, "element_type").or_else(|| get(value, "dtype")).map(|element| match element.cast::<PyType>() {
             Ok(_) => of_type(&element),
-            Err(_) => element.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
+            Err(_) => element.str().or_none().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
         });
     let layout = ["shape", "stride"].map(|name| get(value, name).filter(|sizes| sizes.is_instance_of::<PyTuple>()));
     let layout: Vec<String> = layout.iter().flatten().map(sizes).collect();
@@ -267,7 +267,7 @@ fn sizes_within(of: &Bound<'_, PyAny>, depth: usize) -> String {
     let texts = each(of, SIZES).map(|size| match size.is_instance_of::<PyTuple>() {
         true if depth >= SIZES_DEPTH => "...".to_owned(),
         true => sizes_within(&size, depth + 1),
-        false => size.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
+        false => size.str().or_none().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default(),
     });
     format!("({})", texts.collect::<Vec<_>>().join(", "))
 }
@@ -276,7 +276,7 @@ fn sizes_within(of: &Bound<'_, PyAny>, depth: usize) -> String {
 fn state(value: &Bound<'_, PyAny>) -> String {
     let ours =
         get_text(&value.get_type(), "__module__").is_some_and(|module| module.split('.').next() == Some("cutlass"));
-    let attributes = value.getattr("__dict__").ok().and_then(|attributes| attributes.cast_into::<PyDict>().ok());
+    let attributes = value.getattr("__dict__").or_none().and_then(|attributes| attributes.cast_into::<PyDict>().ok());
     let Some(attributes) = attributes.filter(|_| !ours) else { return String::new() };
     let plain = attributes.iter().filter(|(_, value)| is_plain(value)).take(ATTRIBUTES);
     let shown: Vec<String> =
@@ -293,7 +293,8 @@ fn options(options: &Bound<'_, PyAny>) -> Vec<(String, String)> {
         }
         // 4.2: the namespace of an argument parser.
         _ => {
-            let all = get(options, "_options").and_then(|all| all.getattr("__dict__").ok()?.cast_into::<PyDict>().ok());
+            let all =
+                get(options, "_options").and_then(|all| all.getattr("__dict__").or_none()?.cast_into::<PyDict>().ok());
             all.into_iter().flat_map(|all| all.iter()).map(|(name, value)| (plain_text(&name), value)).collect()
         }
     };

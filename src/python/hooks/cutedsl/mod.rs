@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 
 use crate::process::lock::Mutex;
 use crate::python::hooks::{Runtime, State, known};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::patch::Patches;
 
@@ -54,7 +55,8 @@ fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyResult<
         ("CuteExperimentalDSL", "cutedsl.CuteExperimentalDSL._device_func"),
     ];
     for (class, place) in devices {
-        if let Some(class) = get(module, class).filter(|class| class.hasattr("_device_func").unwrap_or(false)) {
+        if let Some(class) = get(module, class).filter(|class| class.hasattr("_device_func").or_none().unwrap_or(false))
+        {
             patches.wrap(&class, "_device_func", place, trace::device)?;
         }
     }

@@ -16,6 +16,7 @@ use crate::clock::{Source, System};
 use crate::model::event::{CacheResult, CompileEvent, Kernel, Kind, Stage, UnixNanos};
 use crate::monitor::Pending;
 use crate::python::hooks::known;
+use crate::python::host::boundary::OrNone;
 use crate::python::patch::{After, Call, Outcome};
 use crate::python::stall;
 use crate::stats::Counter;
@@ -93,7 +94,7 @@ fn follow(py: Python<'_>, subject: Subject) -> After {
 fn fail(py: Python<'_>, trace: &Trace, error: &PyErr) {
     let Some(pending) = stall::begin(py) else { return };
     let (mut event, specialization) = describe::event(py, &trace.subject);
-    event.started = trace.started;
+    event.started = Some(trace.started);
     event.duration = trace.clock.elapsed();
     event.failure = Some(stall::failure(py, error));
     explain(&mut event, &specialization);
@@ -158,7 +159,7 @@ fn built(
         event.kind = Kind::Load;
         event.cache = CacheResult::Hit;
     }
-    event.started = started;
+    event.started = Some(started);
     event.duration = duration;
     event.failure = outcome.err().map(|error| stall::failure(py, error));
     let rest = duration.saturating_sub(traced).saturating_sub(pipeline.unwrap_or_default());
@@ -221,7 +222,7 @@ pub fn clean_up(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>>
 
 /// The exception being handled, by its address.
 fn handled(py: Python<'_>) -> Option<usize> {
-    let exception = py.import("sys").ok()?.call_method0("exc_info").ok()?.get_item(1).ok()?;
+    let exception = py.import("sys").or_none()?.call_method0("exc_info").or_none()?.get_item(1).or_none()?;
     (!exception.is_none()).then(|| exception.as_ptr() as usize)
 }
 

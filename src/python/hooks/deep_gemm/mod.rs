@@ -119,7 +119,7 @@ fn tell(py: Python<'_>, function: &str, took: Duration, outcome: Outcome<'_, '_>
         let since = if at == 0 { Duration::ZERO } else { kernel.began.duration_since(began).unwrap_or_default() };
         let until = if at == last { took } else { kernel.ended.duration_since(began).unwrap_or(took) };
         event.duration = until.saturating_sub(since);
-        event.started = pending.started().saturating_sub(crate::model::event::nanos(took.saturating_sub(since)));
+        event.started = Some(pending.started().saturating_sub(crate::model::event::nanos(took.saturating_sub(since))));
         event.cache = if kernel.built { CacheResult::Miss } else { CacheResult::Hit };
         let specialization = vec![("source".to_owned(), kernel.hash.clone())];
         let identity = format!("deep_gemm:{}", event.kernel.name);
@@ -135,7 +135,7 @@ fn tell(py: Python<'_>, function: &str, took: Duration, outcome: Outcome<'_, '_>
         let pending = stall::begin(py)?;
         let mut event = RUNTIME.event(Kind::Compile, Kernel::named(function));
         event.duration = took;
-        event.started = pending.started().saturating_sub(crate::model::event::nanos(took));
+        event.started = Some(pending.started().saturating_sub(crate::model::event::nanos(took)));
         event.cache = CacheResult::Miss;
         event.cause = Some(Cause::FirstUse);
         event.failure = Some(stall::failure(py, error));

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use super::RUNTIME;
 use crate::model::event::{Autotune, CacheResult, Kernel, Kind};
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, text};
 use crate::python::host::here;
@@ -38,7 +39,7 @@ pub fn install(module: &Bound<'_, PyModule>, patches: &'static Patches) -> PyRes
     // A package that only hands on what the module in it has.
     let Some(tuner) = get(module, "AutoTuner").filter(|tuner| {
         let of = get(tuner, "__module__").map(|of| text(&of));
-        of.is_some_and(|of| module.name().is_ok_and(|name| name.to_string_lossy() == of))
+        of.is_some_and(|of| module.name().or_none().is_some_and(|name| name.to_string_lossy() == of))
     }) else {
         return Ok(());
     };

@@ -139,7 +139,7 @@ fn asked(of: Option<Bound<'_, PyAny>>, function: &str, types: Vec<String>) -> As
             name: of_function("__name__").unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
             module: of_function("__module__"),
             file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
-            line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
+            line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().or_none()),
         },
         specialization: types.into_iter().enumerate().map(|(at, of)| (name(at), of)).collect(),
     }

@@ -111,7 +111,7 @@ fn starts(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             return Ok(None);
         }
         let popen = popen.bind(py);
-        let Some(pid) = get(popen, "pid").and_then(|pid| pid.extract::<i32>().ok()) else { return Ok(None) };
+        let Some(pid) = get(popen, "pid").and_then(|pid| pid.extract::<i32>().or_none()) else { return Ok(None) };
         // Gone already, or nearly: what it was given is still there.
         let words = proc::command(pid).or_else(|| {
             let words = get(popen, "args")?;
@@ -137,7 +137,7 @@ fn spawns(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     }
     let began = Instant::now();
     Ok(Some(Box::new(move |py, outcome| {
-        if let Some(pid) = outcome.ok().and_then(|pid| pid.extract::<i32>().ok()) {
+        if let Some(pid) = outcome.ok().and_then(|pid| pid.extract::<i32>().or_none()) {
             started(py, pid, &proc::command(pid).unwrap_or_default(), began);
         }
         Ok(None)
@@ -175,14 +175,14 @@ fn ends(py: Python<'_>, call: &Call<'_, '_>, blocks: bool) -> PyResult<Option<Af
         return Ok(None);
     }
     let Some(popen) = call.arg(0) else { return Ok(None) };
-    let pid = get(&popen, "pid").and_then(|pid| pid.extract::<i32>().ok());
+    let pid = get(&popen, "pid").and_then(|pid| pid.extract::<i32>().or_none());
     let root = STARTED.lock().iter().find(|(known, _)| Some(*known) == pid).map(|(_, root)| Arc::clone(root));
     let Some(root) = root.filter(|root| root.is_open()) else { return Ok(None) };
     let (popen, since) = (popen.unbind(), Instant::now());
     let _ = py;
     Ok(Some(Box::new(move |py, _outcome| {
         // It may have been seen although the call has raised: Ctrl-C.
-        let code = get(popen.bind(py), "returncode").and_then(|code| code.extract::<i32>().ok());
+        let code = get(popen.bind(py), "returncode").and_then(|code| code.extract::<i32>().or_none());
         let Some(code) = code else { return Ok(None) };
         let Some(compilers) = root.take(Instant::now()) else { return Ok(None) };
         let here = starter(py);
@@ -214,7 +214,7 @@ fn runs(py: Python<'_>, _call: &Call<'_, '_>) -> PyResult<Option<After>> {
     root.watch();
     Ok(Some(Box::new(move |py, outcome| {
         let Some(compilers) = root.take(Instant::now()) else { return Ok(None) };
-        let code = outcome.ok().and_then(|status| status.extract::<i32>().ok()).map(proc::exit_code);
+        let code = outcome.ok().and_then(|status| status.extract::<i32>().or_none()).map(proc::exit_code);
         Ok(tell::waited(py, &root.starter, &compilers, code, root.began))
     })))
 }

@@ -38,7 +38,7 @@ pub fn waited(
             continue;
         }
         let mut event = event(starter, compiler, (began, ended), exit, now);
-        event.started = pending.started().saturating_sub(nanos(now.saturating_duration_since(began)));
+        event.started = Some(pending.started().saturating_sub(nanos(now.saturating_duration_since(began))));
         let (_, own) = stall::finish(py, &pending, event, compiler.source.as_deref().unwrap_or_default());
         raise = raise.or(own);
     }
@@ -55,7 +55,7 @@ pub fn in_background(starter: &Starter, compilers: &[Compiler], exit: Option<i32
         let pending = monitor.begin(|| Place::Nobody, None);
         let mut event = event(starter, compiler, (began, ended), exit, now);
         event.background = true;
-        event.started = pending.started().saturating_sub(nanos(now.saturating_duration_since(began)));
+        event.started = Some(pending.started().saturating_sub(nanos(now.saturating_duration_since(began))));
         if let Some(recorded) = monitor.finish(&pending, event) {
             // It is counted there.
             let _ = monitor.keep(&recorded);

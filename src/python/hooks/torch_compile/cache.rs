@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::model::event::CacheResult;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::imports;
 
@@ -26,8 +27,8 @@ impl Counters {
         let Some(counters) = counters else { return Counters::default() };
         // `PyDict::get_item` does not call `__missing__`: these are default dictionaries.
         let count = |(part, name): (&str, &str)| -> Option<u64> {
-            let part = counters.cast::<PyDict>().ok()?.get_item(part).ok()??;
-            part.cast::<PyDict>().ok()?.get_item(name).ok()??.extract().ok()
+            let part = counters.cast::<PyDict>().ok()?.get_item(part).or_none()??;
+            part.cast::<PyDict>().ok()?.get_item(name).or_none()??.extract().or_none()
         };
         let sum = |names: [(&str, &str); 2]| names.into_iter().filter_map(count).sum();
         Counters { hits: sum(HITS), misses: sum(MISSES) }

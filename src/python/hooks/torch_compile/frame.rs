@@ -149,7 +149,7 @@ fn kernel(code: &Bound<'_, PyAny>, call: &Call<'_, '_>) -> Kernel {
         name: get_text(code, "co_qualname").or_else(|| get_text(code, "co_name")).unwrap_or_default(),
         module: module.map(|module| text(&module)),
         file: get_text(code, "co_filename"),
-        line: get(code, "co_firstlineno").and_then(|line| line.extract().ok()),
+        line: get(code, "co_firstlineno").and_then(|line| line.extract().or_none()),
     }
 }
 

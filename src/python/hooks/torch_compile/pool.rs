@@ -17,6 +17,7 @@ use crate::model::event::{CacheResult, Kernel, Kind};
 use crate::monitor::Pending;
 use crate::process::lock::Mutex;
 use crate::python::hooks::triton;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::bounded::each;
 use crate::python::host::convert::{get, get_text, text};
 use crate::python::host::guard::guard;
@@ -101,7 +102,7 @@ fn gives(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
 /// `_worker_compile_triton_thread(load_kernel, ...)`: what compiles in this thread nests in the kernel.
 fn compiles(_py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     // `functools.partial(_load_triton_kernel_from_source, kernel_name, source_code)`.
-    let source = call.arg(0).and_then(|load| get(&load, "args")?.get_item(1).ok()).map(|source| text(&source));
+    let source = call.arg(0).and_then(|load| get(&load, "args")?.get_item(1).or_none()).map(|source| text(&source));
     let Some(source) = source else { return Ok(None) };
     let pending =
         GIVEN.lock().iter().rev().find(|given| given.source == source).map(|given| Arc::clone(&given.pending));

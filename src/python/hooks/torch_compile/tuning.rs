@@ -53,7 +53,7 @@ pub fn install_recording(module: &Bound<'_, PyModule>, patches: &'static Patches
 /// `autotune_to_one_config(self, *args, **kwargs)`: benchmarks each launcher, and keeps the best.
 fn tunes(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(tuner) = call.arg(0) else { return Ok(None) };
-    let launchers = get(&tuner, "launchers").and_then(|launchers| launchers.len().ok());
+    let launchers = get(&tuner, "launchers").and_then(|launchers| launchers.len().or_none());
     benchmark(py, &tuner, launchers.map(|count| count as u64))
 }
 
@@ -77,7 +77,7 @@ fn benchmark(py: Python<'_>, tuner: &Bound<'_, PyAny>, benchmarked: Option<u64>)
         event.id = get(tuner, "compile_id").and_then(|id| super::id(&id));
         event.failure = outcome.err().map(|error| stall::failure(py, error));
         event.autotune = Some(Autotune {
-            declared: get(tuner, "configs").and_then(|configs| configs.len().ok()).map(|count| count as u64),
+            declared: get(tuner, "configs").and_then(|configs| configs.len().or_none()).map(|count| count as u64),
             benchmarked,
             best: outcome.ok().and_then(|value| best(tuner, value)),
             ..Autotune::default()
@@ -120,7 +120,7 @@ fn selects(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     let Some(pending) = stall::begin(py) else { return Ok(None) };
     let name = call.arg(2).or_else(|| call.keyword("op")).map(|name| text(&name)).unwrap_or_default();
     let choices = call.arg(1).or_else(|| call.keyword("choices"));
-    let choices = choices.and_then(|choices| choices.len().ok()).map(|choices| choices as u64);
+    let choices = choices.and_then(|choices| choices.len().or_none()).map(|choices| choices as u64);
     pending.shows(About { runtime: RUNTIME.name, kind: Kind::Autotune, kernel: &name });
     let outer = BENCHMARKED.replace(false);
     stall::enter(&pending);
@@ -140,7 +140,7 @@ fn selects(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
             .into_iter()
             .flat_map(|timings| timings.iter())
             .take(CONFIGURATIONS)
-            .filter_map(|(choice, time)| Some((get_text(&choice, "name")?, time.extract().ok()?)))
+            .filter_map(|(choice, time)| Some((get_text(&choice, "name")?, time.extract().or_none()?)))
             .collect();
         let best = timings.iter().min_by(|one, other| one.1.total_cmp(&other.1)).map(|(name, _)| name.clone());
         let benchmarked = (!timings.is_empty()).then_some(timings.len() as u64);

@@ -26,6 +26,7 @@ use crate::monitor::Pending;
 use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::get;
 use crate::python::host::guard::guard;
+use crate::python::host::unreadable::said;
 use crate::python::patch::{After, Call, Patches, Wrapper};
 use crate::python::stall;
 
@@ -385,7 +386,7 @@ fn raw_key(
     tuner: &Bound<'_, PyAny>,
     keywords: Option<&Bound<'_, PyDict>>,
 ) -> Result<Vec<serde_json::Value>, Unsupported> {
-    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
+    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().or_none()).unwrap_or_default();
     let mut given: Vec<(String, Bound<'_, PyAny>)> = Vec::new();
     let positional = get(tuner, "nargs").and_then(|positional| positional.cast_into::<PyDict>().ok());
     for dictionary in positional.iter().chain(keywords) {
@@ -398,7 +399,7 @@ fn raw_key(
             }
         }
     }
-    let keys: Option<Vec<String>> = get(tuner, "keys").and_then(|keys| keys.extract().ok());
+    let keys: Option<Vec<String>> = get(tuner, "keys").and_then(|keys| keys.extract().or_none());
     let mut key = Vec::new();
     match keys {
         Some(keys) => {
@@ -409,14 +410,14 @@ fn raw_key(
         None => {
             given.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
             let indices: Vec<usize> =
-                get(tuner, "key_idx").and_then(|indices| indices.extract().ok()).unwrap_or_default();
+                get(tuner, "key_idx").and_then(|indices| indices.extract().or_none()).unwrap_or_default();
             for (_, value) in indices.into_iter().filter_map(|index| given.get(index)) {
                 key.push(encode(value)?);
             }
         }
     }
-    for dtype in given.iter().filter_map(|(_, value)| value.getattr("dtype").ok()) {
-        key.push(dtype.str().map_err(|error| error.to_string())?.to_string_lossy().into());
+    for dtype in given.iter().filter_map(|(_, value)| value.getattr("dtype").or_none()) {
+        key.push(dtype.str().map_err(said)?.to_string_lossy().into());
     }
     Ok(key)
 }
@@ -426,7 +427,7 @@ pub fn whole_configuration(config: &Bound<'_, PyAny>) -> Result<Configuration, U
     let mut whole = Configuration { pre_hook: get(config, "pre_hook").is_some(), ..Configuration::default() };
     let constants = get(config, "kwargs").and_then(|constants| constants.cast_into::<PyDict>().ok());
     for pair in constants.iter().flat_map(|constants| constants.items()) {
-        let (name, value): (String, Bound<'_, PyAny>) = pair.extract().map_err(|error: PyErr| error.to_string())?;
+        let (name, value): (String, Bound<'_, PyAny>) = pair.extract().map_err(said)?;
         whole.kwargs.insert(name, encode(&value)?);
     }
     for name in OPTIONS {
@@ -442,12 +443,13 @@ const OPTIONS: [&str; 5] = ["num_warps", "num_ctas", "num_stages", "maxnreg", "i
 
 /// All quantiles of a benchmark, or the number alone: Triton compares them in this order.
 fn quantiles(timing: &Bound<'_, PyAny>) -> Vec<f64> {
-    timing.extract().unwrap_or_else(|_| vec![timing.extract().unwrap_or(f64::INFINITY)])
+    timing.extract().or_none().unwrap_or_else(|| vec![timing.extract().or_none().unwrap_or(f64::INFINITY)])
 }
 
 fn fastest<'py>(timings: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let items = timings.cast::<PyDict>().ok()?.items();
-    let pairs = items.iter().filter_map(|pair| Some((pair.get_item(0).ok()?, quantiles(&pair.get_item(1).ok()?))));
+    let pairs =
+        items.iter().filter_map(|pair| Some((pair.get_item(0).or_none()?, quantiles(&pair.get_item(1).or_none()?))));
     let fastest = pairs.min_by(|(_, one), (_, other)| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal));
     fastest.map(|(config, _)| config)
 }
@@ -461,26 +463,28 @@ fn finish(py: Python<'_>, tune: &Tune, event: CompileEvent) -> Option<PyErr> {
 /// The tuning key: first its arguments' values, then the dtype of every argument that has one. The flag tells the two
 /// apart.
 fn named_values(tuner: &Bound<'_, PyAny>, keywords: Option<&Bound<'_, PyDict>>) -> Vec<(String, String, bool)> {
-    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
+    let names: Vec<String> = get(tuner, "arg_names").and_then(|names| names.extract().or_none()).unwrap_or_default();
     // Up to 3.1 the key is a list of indices, and since then of names.
-    let keys: Vec<String> = match get(tuner, "keys").and_then(|keys| keys.extract().ok()) {
+    let keys: Vec<String> = match get(tuner, "keys").and_then(|keys| keys.extract().or_none()) {
         Some(keys) => keys,
         None => {
-            let indices = get(tuner, "key_idx").and_then(|indices| indices.extract::<Vec<usize>>().ok());
+            let indices = get(tuner, "key_idx").and_then(|indices| indices.extract::<Vec<usize>>().or_none());
             indices.unwrap_or_default().into_iter().filter_map(|index| names.get(index).cloned()).collect()
         }
     };
     let positional = get(tuner, "nargs").and_then(|positional| positional.cast_into::<PyDict>().ok());
     let of = |name: &str| {
-        let keyword = keywords.and_then(|keywords| keywords.get_item(name).ok().flatten());
-        keyword.or_else(|| positional.as_ref()?.get_item(name).ok().flatten())
+        let keyword = keywords.and_then(|keywords| keywords.get_item(name).or_none().flatten());
+        keyword.or_else(|| positional.as_ref()?.get_item(name).or_none().flatten())
     };
     let mut values: Vec<(String, String, bool)> =
         keys.into_iter().filter_map(|key| of(&key).map(|value| (key, describe::value(&value), true))).collect();
     let given = |keyword: bool| {
         let dictionary = if keyword { keywords } else { positional.as_ref() };
         let items = dictionary.map(PyDictMethods::items);
-        items.map(|items| items.iter().filter_map(|pair| pair.get_item(0).ok()).collect::<Vec<_>>()).unwrap_or_default()
+        items
+            .map(|items| items.iter().filter_map(|pair| pair.get_item(0).or_none()).collect::<Vec<_>>())
+            .unwrap_or_default()
     };
     for name in given(false).into_iter().chain(given(true)).filter_map(|name| name.extract::<String>().ok()) {
         let dtype = if names.contains(&name) { of(&name).and_then(|value| get(&value, "dtype")) } else { None };
@@ -509,13 +513,14 @@ fn changes(known: &Bound<'_, PyDict>, named: &[(String, String, bool)]) -> Vec<S
     };
     let keys = known.keys();
     let recent =
-        (0..keys.len()).rev().take(256).filter_map(|index| keys.get_item(index).ok()?.cast_into::<PyTuple>().ok());
+        (0..keys.len()).rev().take(256).filter_map(|index| keys.get_item(index).or_none()?.cast_into::<PyTuple>().ok());
     recent.filter(|key| key.len() == named.len()).map(differences).min_by_key(Vec::len).unwrap_or_default()
 }
 
 fn read_timings(timings: &Bound<'_, PyAny>) -> Vec<(String, f64)> {
     let items = timings.cast::<PyDict>().map(PyDictMethods::items).unwrap_or_else(|_| PyList::empty(timings.py()));
-    let pairs = items.iter().take(TIMINGS).filter_map(|pair| Some((pair.get_item(0).ok()?, pair.get_item(1).ok()?)));
+    let pairs =
+        items.iter().take(TIMINGS).filter_map(|pair| Some((pair.get_item(0).or_none()?, pair.get_item(1).or_none()?)));
     pairs.map(|(config, timing)| (configuration(&config), milliseconds(&timing))).collect()
 }
 
@@ -523,7 +528,8 @@ fn read_timings(timings: &Bound<'_, PyAny>) -> Vec<(String, f64)> {
 fn configuration(config: &Bound<'_, PyAny>) -> String {
     let mut parts = Vec::new();
     let own = get(config, "kwargs").and_then(|own| own.cast_into::<PyDict>().ok()).map(|own| own.items());
-    for (name, value) in own.iter().flatten().filter_map(|pair| Some((pair.get_item(0).ok()?, pair.get_item(1).ok()?)))
+    for (name, value) in
+        own.iter().flatten().filter_map(|pair| Some((pair.get_item(0).or_none()?, pair.get_item(1).or_none()?)))
     {
         parts.push(format!("{}: {}", describe::value(&name), describe::value(&value)));
     }
@@ -537,8 +543,8 @@ fn configuration(config: &Bound<'_, PyAny>) -> String {
 
 /// The median, which comes first of three quantiles, or a number alone.
 fn milliseconds(timing: &Bound<'_, PyAny>) -> f64 {
-    let first = timing.get_item(0).unwrap_or_else(|_| timing.clone());
-    first.extract().unwrap_or(f64::NAN)
+    let first = timing.get_item(0).or_none().unwrap_or_else(|| timing.clone());
+    first.extract().or_none().unwrap_or(f64::NAN)
 }
 
 fn best(timings: &[(String, f64)]) -> Option<String> {

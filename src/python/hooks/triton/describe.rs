@@ -6,6 +6,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use super::package::{self, Package};
 use crate::model::attribute::bounded;
 use crate::model::event::{CompileEvent, Detail, Kernel};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text, item, text};
 use crate::python::host::here;
 
@@ -25,7 +26,7 @@ pub fn innermost_function<'py>(outer: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     for _ in 0..16 {
         // A Python function has none, so the last one that has is Triton's own.
         match get(&inner, "fn") {
-            Some(next) if next.hasattr("fn").unwrap_or(false) => inner = next,
+            Some(next) if next.hasattr("fn").or_none().unwrap_or(false) => inner = next,
             _ => break,
         }
     }
@@ -45,9 +46,9 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> 
     if of_triton && depth < 4 {
         let name = crate::python::host::convert::type_name(constant);
         let known = match name.as_str() {
-            "constexpr" => constant.getattr("value").ok().map(|inner| value_within(&inner, depth + 1, left)),
+            "constexpr" => constant.getattr("value").or_none().map(|inner| value_within(&inner, depth + 1, left)),
             "dtype" => get_text(constant, "name"),
-            _ if constant.hasattr("arg_names").unwrap_or(false) => get_text(constant, "__name__"),
+            _ if constant.hasattr("arg_names").or_none().unwrap_or(false) => get_text(constant, "__name__"),
             _ => None,
         };
         if let Some(known) = known {
@@ -76,7 +77,7 @@ fn value_within(constant: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> 
 pub fn dtype(dtype: &Bound<'_, PyAny>) -> String {
     let of_torch = get_text(dtype.get_type().as_any(), "__module__").is_some_and(|module| module == "torch");
     let said = if of_torch {
-        dtype.str().map_or_else(|_| text(dtype), |text| text.to_string_lossy().into_owned())
+        dtype.str().or_none().map_or_else(|| text(dtype), |text| text.to_string_lossy().into_owned())
     } else {
         value(dtype)
     };
@@ -112,7 +113,7 @@ pub fn kernel(function: &Bound<'_, PyAny>, call: Option<&Bound<'_, PyDict>>) -> 
             .unwrap_or_else(|| Kernel::UNKNOWN.to_owned()),
         module: of_info("module").or_else(|| get_text(&python, "__module__")),
         file: code.as_ref().and_then(|code| get_text(code, "co_filename")),
-        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().ok()),
+        line: code.as_ref().and_then(|code| get(code, "co_firstlineno")?.extract().or_none()),
     }
 }
 
@@ -163,7 +164,7 @@ fn detail(
     let signature = payload.and_then(|payload| item(payload, "signature")).or_else(|| get(source, "signature"));
     let constants = payload.and_then(|payload| item(payload, "constants")).or_else(|| get(source, "constants"));
     let names = get(source, "fn").and_then(|function| get(&function, "arg_names"));
-    let names: Vec<String> = names.and_then(|names| names.extract().ok()).unwrap_or_default();
+    let names: Vec<String> = names.and_then(|names| names.extract().or_none()).unwrap_or_default();
     Detail {
         signature: signature.map(|signature| pairs(&signature, &names)),
         constexprs: constants.map(|constants| pairs(&constants, &names)),
@@ -181,7 +182,7 @@ fn pairs(mapping: &Bound<'_, PyAny>, names: &[String]) -> String {
 
 fn parameter(key: &Bound<'_, PyAny>, names: &[String]) -> String {
     let path: Vec<usize> =
-        key.extract().or_else(|_| key.extract::<usize>().map(|index| vec![index])).unwrap_or_default();
+        key.extract().or_none().or_else(|| Some(vec![key.extract::<usize>().or_none()?])).unwrap_or_default();
     match path.split_first().and_then(|(first, rest)| Some((names.get(*first)?, rest))) {
         Some((name, rest)) => rest.iter().fold(name.clone(), |name, index| format!("{name}[{index}]")),
         None => text(key),

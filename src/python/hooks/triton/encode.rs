@@ -7,8 +7,10 @@ use serde_json::{Map, Number, Value, json};
 
 use super::package;
 use crate::manifest::literal::{integer, tag};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, type_name};
 use crate::python::host::imports;
+use crate::python::host::unreadable::said;
 
 /// How deep constants may nest, and how many members one has.
 const DEPTH: usize = 16;
@@ -39,13 +41,13 @@ fn within(any: &Bound<'_, PyAny>, depth: usize) -> Result<Value, Unsupported> {
         return Ok(string(any)?.into());
     }
     if any.is_exact_instance_of::<PyInt>() {
-        return Ok(integer(&said(any.repr())?));
+        return Ok(integer(&written(any.repr())?));
     }
     if any.is_exact_instance_of::<PyFloat>() {
-        let number: f64 = any.extract().map_err(|_| "a float".to_owned())?;
+        let number: f64 = any.extract().map_err(said)?;
         return Ok(match Number::from_f64(number) {
             Some(number) => Value::Number(number),
-            None => tag("float", said(any.repr())?.into()),
+            None => tag("float", written(any.repr())?.into()),
         });
     }
     if let Ok(list) = any.cast_exact::<PyList>() {
@@ -85,9 +87,9 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
         return None;
     }
     match type_name(any).as_str() {
-        "dtype" => Some(said(any.str()).map(|name| tag("dtype", name.into()))),
+        "dtype" => Some(written(any.str()).map(|name| tag("dtype", name.into()))),
         "constexpr" => {
-            let value = any.getattr("value").map_err(|error| error.to_string());
+            let value = any.getattr("value").map_err(said);
             Some(value.and_then(|value| within(&value, depth + 1)).map(|value| tag("constexpr", value)))
         }
         _ => frozen(any, &class, depth),
@@ -97,7 +99,7 @@ fn of_triton(any: &Bound<'_, PyAny>, depth: usize) -> Option<Result<Value, Unsup
 /// A `JITFunction`, or a class derived from it.
 fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
     let jit = package::of(any).loaded(any.py(), "runtime.jit").and_then(|module| get(&module, "JITFunction"))?;
-    if !any.get_type().is_subclass(&jit).unwrap_or(false) {
+    if !any.get_type().is_subclass(&jit).or_none().unwrap_or(false) {
         return None;
     }
     let kernel = super::kernel_name::kernel(any);
@@ -107,7 +109,7 @@ fn kernel(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
 /// A frozen data class: a layout. Its fields are all that it is.
 fn frozen(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Option<Result<Value, Unsupported>> {
     let parameters = get(class.as_any(), "__dataclass_params__")?;
-    if !get(&parameters, "frozen")?.is_truthy().unwrap_or(false) {
+    if !get(&parameters, "frozen")?.is_truthy().or_none().unwrap_or(false) {
         return None;
     }
     Some(fields(any, class, depth))
@@ -116,10 +118,10 @@ fn frozen(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Op
 fn fields(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Result<Value, Unsupported> {
     let mut encoded = Map::new();
     let fields = get(class.as_any(), "__dataclass_fields__").and_then(|fields| fields.cast_into::<PyDict>().ok());
-    for (name, field) in fields.iter().flat_map(|fields| fields.items()).filter_map(|pair| pair.extract().ok()) {
+    for (name, field) in fields.iter().flat_map(|fields| fields.items()).filter_map(|pair| pair.extract().or_none()) {
         let (name, field): (String, Bound<'_, PyAny>) = (name, field);
-        if get(&field, "init").is_some_and(|init| init.is_truthy().unwrap_or(false)) {
-            let value = any.getattr(&*name).map_err(|error| error.to_string())?;
+        if get(&field, "init").is_some_and(|init| init.is_truthy().or_none().unwrap_or(false)) {
+            let value = any.getattr(&*name).map_err(said)?;
             encoded.insert(name, within(&value, depth + 1)?);
         }
     }
@@ -129,13 +131,13 @@ fn fields(any: &Bound<'_, PyAny>, class: &Bound<'_, PyType>, depth: usize) -> Re
 /// Members of enumerations, and torch's types.
 fn of_python(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
     let class = any.get_type();
-    if class.module().is_ok_and(|module| module == "torch") && type_name(any) == "dtype" {
+    if class.module().or_none().is_some_and(|module| module == "torch") && type_name(any) == "dtype" {
         // `torch.float16`
-        let name = said(any.str()).map(|name| name.rsplit('.').next().unwrap_or_default().to_owned());
+        let name = written(any.str()).map(|name| name.rsplit('.').next().unwrap_or_default().to_owned());
         return Some(name.map(|name| tag("torch.dtype", name.into())));
     }
     let enumeration = imports::loaded(any.py(), "enum").and_then(|module| get(&module, "Enum"))?;
-    if !class.is_subclass(&enumeration).unwrap_or(false) {
+    if !class.is_subclass(&enumeration).or_none().unwrap_or(false) {
         return None;
     }
     let member = get(any, "_name_").ok_or_else(|| of_type(any)).and_then(|name| string(&name));
@@ -144,8 +146,8 @@ fn of_python(any: &Bound<'_, PyAny>) -> Option<Result<Value, Unsupported>> {
 
 /// Where a class is found again.
 pub fn path(class: &Bound<'_, PyType>) -> Result<(String, String), Unsupported> {
-    let module = class.module().map_err(|error| error.to_string())?.to_string_lossy().into_owned();
-    let name = class.qualname().map_err(|error| error.to_string())?.to_string_lossy().into_owned();
+    let module = class.module().map_err(said)?.to_string_lossy().into_owned();
+    let name = class.qualname().map_err(said)?.to_string_lossy().into_owned();
     match name.contains("<locals>") {
         true => Err(format!("a constant of the class {name}, which is local")),
         false => Ok((module, name)),
@@ -153,7 +155,8 @@ pub fn path(class: &Bound<'_, PyType>) -> Result<(String, String), Unsupported> 
 }
 
 fn of_type(any: &Bound<'_, PyAny>) -> Unsupported {
-    let module = any.get_type().module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
+    let module =
+        any.get_type().module().or_none().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
     format!("a constant of type {module}.{}", type_name(any))
 }
 
@@ -163,6 +166,6 @@ fn string(any: &Bound<'_, PyAny>) -> Result<String, Unsupported> {
     text.to_cow().map(|text| text.into_owned()).map_err(|_| "a text that is no Unicode".to_owned())
 }
 
-fn said(text: PyResult<Bound<'_, PyString>>) -> Result<String, Unsupported> {
-    text.map_err(|error| error.to_string()).and_then(|text| string(text.as_any()))
+fn written(text: PyResult<Bound<'_, PyString>>) -> Result<String, Unsupported> {
+    text.map_err(said).and_then(|text| string(text.as_any()))
 }

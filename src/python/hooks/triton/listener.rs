@@ -32,7 +32,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
     let kind = if heard.cache_hit { Kind::Load } else { Kind::Compile };
     let function = get(source, "fn").unwrap_or_else(|| source.clone());
     let mut event = package::of(source).runtime.event(kind, describe::kernel(&function, None));
-    event.started = pending.started().saturating_sub(nanos(heard.total));
+    event.started = Some(pending.started().saturating_sub(nanos(heard.total)));
     event.duration = heard.total;
     event.cache = if heard.cache_hit { CacheResult::Hit } else { CacheResult::Miss };
     event.stages = heard.stages;
@@ -48,7 +48,7 @@ fn unseen(py: Python<'_>, call: &Call<'_, '_>, source: &Bound<'_, PyAny>, heard:
 fn read(call: &Call<'_, '_>) -> Heard {
     let times = call.keyword("times");
     let microseconds = |name: &str| {
-        let value = times.as_ref().and_then(|times| get(times, name))?.extract::<f64>().ok()?;
+        let value = times.as_ref().and_then(|times| get(times, name))?.extract::<f64>().or_none()?;
         Duration::try_from_secs_f64(value / 1e6).ok()
     };
     let mut stages = Vec::new();
@@ -59,7 +59,8 @@ fn read(call: &Call<'_, '_>) -> Heard {
     };
     push("ir_initialization".into(), microseconds("ir_initialization"));
     let lowering = times.as_ref().and_then(|times| get(times, "lowering_stages"));
-    for (name, time) in lowering.and_then(|stages| stages.extract::<Vec<(String, f64)>>().ok()).unwrap_or_default() {
+    for (name, time) in lowering.and_then(|stages| stages.extract::<Vec<(String, f64)>>().or_none()).unwrap_or_default()
+    {
         push(name.into(), Duration::try_from_secs_f64(time / 1e6).ok());
     }
     push("store_results".into(), microseconds("store_results"));

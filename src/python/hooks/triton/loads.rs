@@ -118,5 +118,5 @@ fn free_memory(py: Python<'_>) -> Option<u64> {
     let cuda = imports::loaded(py, "torch.cuda")?;
     let begun = cuda.call_method0("is_initialized").or_none()?.is_truthy().or_none()?;
     let free = begun.then(|| cuda.call_method0("mem_get_info").or_none())??;
-    free.get_item(0).or_none()?.extract().ok()
+    free.get_item(0).or_none()?.extract().or_none()
 }

@@ -46,12 +46,19 @@ pub fn of(any: &Bound<'_, PyAny>) -> &'static Package {
 
 /// The package that has a row.
 pub fn named(module: &Bound<'_, PyModule>) -> &'static Package {
-    if module.name().is_ok_and(|name| name.to_string_lossy() == FORK.import_name()) { &FORK } else { &TRITON }
+    if module.name().or_none().is_some_and(|name| name.to_string_lossy() == FORK.import_name()) {
+        &FORK
+    } else {
+        &TRITON
+    }
 }
 
 /// Whether a class is Triton's own.
 pub fn has_class(class: &Bound<'_, PyType>) -> bool {
-    class.module().is_ok_and(|module| [&TRITON, &FORK].iter().any(|package| package.has(&module.to_string_lossy())))
+    class
+        .module()
+        .or_none()
+        .is_some_and(|module| [&TRITON, &FORK].iter().any(|package| package.has(&module.to_string_lossy())))
 }
 
 impl Package {
@@ -127,7 +134,7 @@ impl Package {
         let first = ["runtime.cache", "compiler.compiler"].iter().any(|module| {
             let key = self.loaded(py, module).and_then(|module| get(&module, "triton_key"));
             let info = key.and_then(|key| key.call_method0("cache_info").or_none());
-            info.and_then(|info| get(&info, "currsize")?.extract::<u64>().ok()) == Some(0)
+            info.and_then(|info| get(&info, "currsize")?.extract::<u64>().or_none()) == Some(0)
         });
         self.behind.store(!first, Ordering::Relaxed);
         first

@@ -17,6 +17,7 @@ use crate::model::event::CompileEvent;
 use crate::model::recipe::{Argument, KernelName, Recipe, What};
 use crate::process;
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item, text};
 use crate::python::host::imports;
 
@@ -89,15 +90,15 @@ pub fn current_target(py: Python<'_>) -> Option<String> {
     let driver = get(&imports::loaded(py, "triton.runtime")?, "driver")?;
     // Up to 3.1 the name is the module, since then the object inside it.
     let active = get(&driver, "active").or_else(|| get(&get(&driver, "driver")?, "active"))?;
-    target(&active.call_method0("get_current_target").ok()?)
+    target(&active.call_method0("get_current_target").or_none()?)
 }
 
 /// Rank and number of processes that serve together, as torch knows them.
 pub fn rank(py: Python<'_>) -> Option<(i64, i64)> {
     let distributed = imports::loaded(py, "torch.distributed")?;
-    let ask = |name: &str| distributed.call_method0(name).ok();
-    ask("is_initialized")?.is_truthy().ok()?.then_some(())?;
-    Some((ask("get_rank")?.extract().ok()?, ask("get_world_size")?.extract().ok()?))
+    let ask = |name: &str| distributed.call_method0(name).or_none();
+    ask("is_initialized")?.is_truthy().or_none()?.then_some(())?;
+    Some((ask("get_rank")?.extract().or_none()?, ask("get_world_size")?.extract().or_none()?))
 }
 
 /// The arguments of a specialization in the order of the parameters.
@@ -154,7 +155,7 @@ struct Parameter {
 
 impl Parameter {
     fn new(parameter: &Bound<'_, PyAny>) -> Self {
-        let flag = |name: &str| get(parameter, name).is_some_and(|flag| flag.is_truthy().unwrap_or(false));
+        let flag = |name: &str| get(parameter, name).is_some_and(|flag| flag.is_truthy().or_none().unwrap_or(false));
         Parameter {
             name: get(parameter, "name").map(|name| text(&name)).unwrap_or_default(),
             declared: flag("is_constexpr"),
@@ -239,8 +240,10 @@ fn had(compiled: &Compiled<'_, '_>, name: &KernelName) -> BTreeMap<String, Vec<S
     }
     let mut had: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let own = compiled.key.as_deref().unwrap_or_default();
-    let cache =
-        compiled.device.zip(caches(compiled.function)).and_then(|(device, caches)| caches.get_item(device).ok()?);
+    let cache = compiled
+        .device
+        .zip(caches(compiled.function))
+        .and_then(|(device, caches)| caches.get_item(device).or_none()?);
     let items = cache.and_then(kernels).map(|kernels| kernels.items());
     for pair in items.iter().flatten().take(READ) {
         let Ok((key, kernel)) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() else { continue };

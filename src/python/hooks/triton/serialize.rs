@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
 use super::package::Package;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, get_text};
 use crate::python::host::text;
 use crate::python::patch::{Patches, Wrapper};
@@ -36,7 +37,7 @@ pub fn install(py: Python<'_>, package: &Package, patches: &Patches) -> PyResult
     let Some(functions) = package.loaded(py, "runtime.jit") else { return Ok(false) };
     let Some(original) = get(&functions, "serialize_specialization_data") else { return Ok(false) };
     let forgive = PyCFunction::new_closure(py, None, None, |arguments, _| -> Option<&'static str> {
-        is_for_us_alone(arguments.get_item(0).ok()?).then_some(INSTEAD)
+        is_for_us_alone(arguments.get_item(0).or_none()?).then_some(INSTEAD)
     })?;
     let builtins = py.import("builtins")?;
     let namespace = PyDict::new(py);
@@ -63,7 +64,7 @@ fn is_for_us_alone(frame: Bound<'_, PyAny>) -> bool {
 
 /// From 3.2 on a local variable of `_call_hook`; before, there is one hook.
 fn hook<'py>(frame: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let local = |name: &str| get(frame, "f_locals").and_then(|locals| locals.get_item(name).ok());
+    let local = |name: &str| get(frame, "f_locals").and_then(|locals| locals.get_item(name).or_none());
     local("hook").or_else(|| get(&local("self")?.get_type(), "cache_hook"))
 }
 

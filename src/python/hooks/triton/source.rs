@@ -21,6 +21,7 @@ use super::package::{self, Package};
 use super::{describe, inductor, launcher, manual, specialization};
 use crate::board::record::About;
 use crate::model::event::{Kind, Stage};
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, text};
 use crate::python::host::guard::guard;
 use crate::python::patch::{After, Call, Patches, Wrapper};
@@ -109,7 +110,7 @@ fn adds_stages(py: Python<'_>, call: &Call<'_, '_>) -> PyResult<Option<After>> {
     Ok(Some(Box::new(move |py, outcome| {
         let stages = stages.bind(py);
         if outcome.is_ok() {
-            for (name, function) in stages.items().iter().filter_map(|pair| pair.extract().ok()) {
+            for (name, function) in stages.items().iter().filter_map(|pair| pair.extract().or_none()) {
                 watch_stage(stages, &name, &function, source.clone_ref(py))?;
             }
         }

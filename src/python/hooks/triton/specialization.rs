@@ -12,6 +12,7 @@ use super::{describe, key};
 use crate::model::event::{Cause, CompileEvent};
 use crate::model::explain::{self, Argument, Form, Specialization};
 use crate::process::lock::Mutex;
+use crate::python::host::boundary::OrNone;
 use crate::python::host::convert::{get, item, text};
 
 /// What was compiled, and for whom.
@@ -125,7 +126,7 @@ pub(super) fn caches<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyD
 
 pub(super) fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     match cache.cast_into::<PyTuple>() {
-        Ok(of_device) => of_device.get_item(0).ok()?.cast_into::<PyDict>().ok(),
+        Ok(of_device) => of_device.get_item(0).or_none()?.cast_into::<PyDict>().ok(),
         Err(error) => error.into_inner().cast_into::<PyDict>().ok(),
     }
 }
@@ -133,7 +134,8 @@ pub(super) fn kernels<'py>(cache: Bound<'py, PyAny>) -> Option<Bound<'py, PyDict
 /// Specializations in the cache of this device that were not read yet, the oldest first.
 fn read_cached(asked: &Asked<'_, '_>, known: &[Known], names: &[Bound<'_, PyString>]) -> Vec<Known> {
     // Asked with `get_item`, which does not call `__missing__`: that would make a cache.
-    let cache = asked.device.zip(caches(asked.function)).and_then(|(device, caches)| caches.get_item(device).ok()?);
+    let cache =
+        asked.device.zip(caches(asked.function)).and_then(|(device, caches)| caches.get_item(device).or_none()?);
     let Some(kernels) = cache.and_then(kernels) else { return Vec::new() };
     // A copy of the items: another thread may add to the cache.
     let items = kernels.items();
@@ -161,8 +163,8 @@ fn is_on_another_device(function: &Bound<'_, PyAny>, device: &Bound<'_, PyAny>, 
     let others = caches.items();
     others.iter().filter_map(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok()).any(
         |(other, cache)| {
-            !other.eq(device).unwrap_or(true)
-                && kernels(cache).is_some_and(|cache| cache.contains(key).unwrap_or(false))
+            !other.eq(device).or_none().unwrap_or(true)
+                && kernels(cache).is_some_and(|cache| cache.contains(key).or_none().unwrap_or(false))
         },
     )
 }
@@ -209,8 +211,8 @@ fn read(
     let metadata = compiled.kernel.and_then(|kernel| item(&get(kernel, "__dict__")?, "metadata"));
     let option = |name: &Bound<'_, PyString>| {
         let value = match &metadata {
-            Some(metadata) => metadata.getattr(name).ok(),
-            None => options.and_then(|options| options.get_item(name).ok().flatten()),
+            Some(metadata) => metadata.getattr(name).or_none(),
+            None => options.and_then(|options| options.get_item(name).or_none().flatten()),
         }?;
         let name = text(name);
         // `debug` is None or False, by who asked: the same thing.
@@ -242,8 +244,9 @@ pub(super) const DIVISIBILITY: &str = "tt.divisibility";
 impl<'py> Reader<'py> {
     fn new(compiled: &Compiled<'_, 'py>, function: &Bound<'py, PyAny>) -> Self {
         let source = compiled.source;
-        let names: Vec<String> = get(function, "arg_names").and_then(|names| names.extract().ok()).unwrap_or_default();
-        let declared = get(function, "constexprs").and_then(|indices| indices.extract().ok()).unwrap_or_default();
+        let names: Vec<String> =
+            get(function, "arg_names").and_then(|names| names.extract().or_none()).unwrap_or_default();
+        let declared = get(function, "constexprs").and_then(|indices| indices.extract().or_none()).unwrap_or_default();
         let dictionary = |name| get(source, name).and_then(|any| any.cast_into::<PyDict>().ok());
         let mut constants = HashMap::new();
         for (key, value) in pairs(dictionary("constants").as_ref()) {
@@ -304,12 +307,12 @@ impl<'py> Reader<'py> {
 }
 
 pub(super) fn is_one(constant: &Bound<'_, PyAny>) -> bool {
-    constant.is_exact_instance_of::<PyInt>() && constant.extract::<i64>().is_ok_and(|value| value == 1)
+    constant.is_exact_instance_of::<PyInt>() && constant.extract::<i64>().or_none().is_some_and(|value| value == 1)
 }
 
 pub(super) fn pairs<'py>(dictionary: Option<&Bound<'py, PyDict>>) -> Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let items = dictionary.map(PyDictMethods::items);
-    items.iter().flatten().filter_map(|pair| pair.extract().ok()).collect()
+    items.iter().flatten().filter_map(|pair| pair.extract().or_none()).collect()
 }
 
 /// A parameter by its name, by its index, or from 3.3 on by its path.
@@ -318,7 +321,7 @@ pub(super) fn path(key: &Bound<'_, PyAny>, names: &[String]) -> Option<Path> {
         let name = name.to_string_lossy();
         return names.iter().position(|known| *known == name).map(|index| vec![index]);
     }
-    key.extract::<usize>().map(|index| vec![index]).or_else(|_| key.extract::<Path>()).ok()
+    key.extract::<usize>().or_none().map(|index| vec![index]).or_else(|| key.extract::<Path>().or_none())
 }
 
 /// What the compiler was told about values, in each of its three shapes.
@@ -330,7 +333,9 @@ pub(super) fn hints(attributes: &Bound<'_, PyAny>) -> HashMap<Path, Vec<(String,
         for (key, told) in pairs(Some(by_path)) {
             let Some(path) = path(&key, &[]) else { continue };
             let told = told.cast_into::<PyList>().map(|told| told.iter().collect::<Vec<_>>()).unwrap_or_default();
-            for (name, value) in told.iter().filter_map(|pair| Some((pair.get_item(0).ok()?, pair.get_item(1).ok()?))) {
+            for (name, value) in
+                told.iter().filter_map(|pair| Some((pair.get_item(0).or_none()?, pair.get_item(1).or_none()?)))
+            {
                 add(path.clone(), &text(&name), text(&value));
             }
         }
@@ -339,15 +344,15 @@ pub(super) fn hints(attributes: &Bound<'_, PyAny>) -> HashMap<Path, Vec<(String,
         for (name, indices) in pairs(properties.cast::<PyDict>().ok()) {
             let name = text(&name);
             if name != "tt.equal_to" {
-                let indices: Vec<usize> = indices.extract().unwrap_or_default();
+                let indices: Vec<usize> = indices.extract().or_none().unwrap_or_default();
                 indices.into_iter().for_each(|index| add(vec![index], &name, "yes".to_owned()));
             }
         }
     } else if let Some(divisible) = get(attributes, "divisible_by_16") {
         // 3.0 and 3.1: a set, or a tuple.
         let indices: Vec<usize> = match divisible.cast::<PySet>() {
-            Ok(set) => set.iter().filter_map(|index| index.extract().ok()).collect(),
-            Err(_) => divisible.extract().unwrap_or_default(),
+            Ok(set) => set.iter().filter_map(|index| index.extract().or_none()).collect(),
+            Err(_) => divisible.extract().or_none().unwrap_or_default(),
         };
         indices.into_iter().for_each(|index| add(vec![index], DIVISIBILITY, "16".to_owned()));
     }

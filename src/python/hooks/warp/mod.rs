@@ -112,7 +112,7 @@ fn asked(py: Python<'_>, call: Option<&Call<'_, '_>>) -> Asked {
     let module = module(py).and_then(|module| get_text(&module, "name"));
     let mut specialization = Vec::new();
     if let Some(call) = call {
-        let hash = call.arg(2).and_then(|hash| hash.extract::<Vec<u8>>().ok()).unwrap_or_default();
+        let hash = call.arg(2).and_then(|hash| hash.extract::<Vec<u8>>().or_none()).unwrap_or_default();
         let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         specialization.push(("module_hash".to_owned(), hash));
         let device = call.arg(3).and_then(|device| get(&device, "alias")).map(|alias| text(&alias));
