@@ -179,8 +179,8 @@ def test_inductor(run, pool, hook):
     assert list(events) == ["compiled"]
     compiled = [event for name, event in events["compiled"] if "." in name]
     found = [(event["jit.runtime"], event["jit.kernel.name"]) for event in compiled]
-    assert sorted(kernel for runtime, kernel in found if runtime != "torch.compile") == made, found
-    assert [kernel for runtime, kernel in found if runtime == "torch.compile"] == ["model"]
+    assert sorted(kernel for runtime, kernel in found if runtime != "torch_compile") == made, found
+    assert [kernel for runtime, kernel in found if runtime == "torch_compile"] == ["model"]
 
 
 def test_cuda_graph_replay_is_silent_and_its_capture_is_seen(run):
