@@ -31,6 +31,9 @@ def pretend_a_device() -> None:
     library = torch.library.Library("_C", "FRAGMENT")
     library.define("init_cpu_memory_env(int[] nodes) -> ()")
     library.impl("init_cpu_memory_env", lambda _nodes: None, "CompositeExplicitAutograd")
+    if not hasattr(torch.ops._C, "greedy_argmax"):  # from 0.33 on, in CUDA's library only
+        library.define("greedy_argmax(Tensor logits) -> Tensor")
+        library.impl("greedy_argmax", lambda logits: logits.argmax(dim=-1), "CompositeExplicitAutograd")
     pretend_a_device.library = library  # its operators go when it goes
 
     torch_tensor = torch.tensor
