@@ -159,6 +159,7 @@ pub fn run(command: Command) -> Result<u8, Command> {
         Command::Manifest(arguments) => Ok(manifest::run(&arguments)),
         Command::Top(arguments) => Ok(top::run(&arguments)),
         Command::Busy(arguments) => Ok(busy::run(&arguments)),
+        Command::Doctor(DoctorArguments { pid: Some(pid), json, .. }) => Ok(doctor::of_processes(pid, json)),
         Command::Completions(arguments) => Ok(arguments.run()),
         Command::Man(arguments) => Ok(arguments.run()),
         Command::Doctor(_) | Command::Run(_) | Command::Warm(_) => Err(command),

@@ -46,7 +46,7 @@ pub fn run(arguments: &BusyArguments) -> u8 {
     if let (0, Some(refused)) = (listing.folders, listing.refused.first()) {
         return unknown(refused);
     }
-    let meant = meant(&listing, arguments.pid);
+    let meant = of_process(&listing, arguments.pid);
     if meant.is_empty() {
         return unknown(&match arguments.pid {
             None => "no process on the board: nobody here has jitspan switched on".to_owned(),
@@ -66,7 +66,8 @@ pub fn run(arguments: &BusyArguments) -> u8 {
     status
 }
 
-fn meant(listing: &Listing, pid: Option<u32>) -> Vec<&Row> {
+/// The living that are meant: `pid` and all that it has started; all of them, without it.
+pub fn of_process(listing: &Listing, pid: Option<u32>) -> Vec<&Row> {
     let here = Identity::own();
     let is_meant = |row: &&Row| {
         row.life == Life::Alive

@@ -128,7 +128,7 @@ pub fn main(py: Python<'_>, arguments: Option<Vec<OsString>>) -> PyResult<u8> {
         Err(exit_status) => return Ok(exit_status),
     };
     match command {
-        Command::Doctor(arguments) => doctor::doctor(py, &arguments),
+        Command::Doctor(arguments) if arguments.pid.is_none() => doctor::doctor(py, &arguments),
         Command::Run(arguments) => Ok(crate::python::surface::run::run(arguments)),
         Command::Warm(arguments) => replay::warm(py, &arguments),
         // What is left needs no Python.
