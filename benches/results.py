@@ -19,6 +19,7 @@ PACKAGES = ["jitspan", "opentelemetry-sdk", "ddtrace", "logfire", "pyperf"]
 
 def write(rows: list[tuple[Row, Found]], seconds: float, load: float) -> None:
     (FOLDER / "RESULTS.md").write_text("\n".join(lines(rows, seconds, load)) + "\n")
+    (FOLDER / "growth").mkdir(exist_ok=True)
     for row, found in rows:
         if row.plot and found.figures:
             (FOLDER / "growth" / f"{row.plot}.svg").write_text(plot.svg(row.name, row.axes, series(found)))
