@@ -1,6 +1,9 @@
 //! The middle of everything: a stall begins, ends, and goes to the requests that waited. Never blocks on the network,
 //! never grows without bound, never fails; what it cannot keep it counts.
 
+mod pending;
+mod unexpected;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -9,9 +12,8 @@ use std::time::{Duration, Instant};
 use crate::process::lock::Mutex;
 use opentelemetry::trace::{SpanContext, TraceState};
 
+use crate::board::Board;
 use crate::board::claim::{self, Ended};
-use crate::board::record::About;
-use crate::board::{Board, Entry};
 use crate::clock::Source;
 use crate::config::{Config, Events, Mode};
 use crate::export::sinks::{Sinks, wait_for_all};
@@ -27,132 +29,9 @@ use crate::report;
 use crate::scope::{Operation, Scope, Stall, Stalled, WeakScope};
 use crate::stats::{Counter, Stats};
 
-/// An unexpected compile in error mode. Its spans have been marked as failed; flush, then raise it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct UnexpectedCompile {
-    /// What the operator should read.
-    pub message: String,
-}
-
-/// The class under which [`UnexpectedCompile`] stands on spans: the name that Python code catches.
-pub const ERROR_TYPE: &str = "jitspan.UnexpectedCompileError";
-
-/// A stall that is going on.
-pub struct Pending {
-    scope: Scope,
-    live: Option<Live>,
-    operation: Arc<Operation>,
-    outermost: bool,
-    armed: bool,
-    started: UnixNanos,
-    clock: Instant,
-    held: Option<Arc<Held>>,
-    /// Whether it is the one that holds the others back.
-    holds: bool,
-    shown: Shown,
-}
-
-/// Where everybody can see that it goes on.
-struct Shown {
-    board: Arc<Board>,
-    metrics: Arc<Metrics>,
-    state: Mutex<Option<(Option<Entry>, Option<String>)>>,
-}
-
-impl Shown {
-    fn take(&self) -> Option<Entry> {
-        // A forked child has copies, and must not wait for a lock that another thread of its parent held.
-        if !self.board.is_ours() {
-            return None;
-        }
-        let (entry, runtime) = self.state.lock().take()?;
-        runtime.iter().for_each(|runtime| self.metrics.end(runtime));
-        entry
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        drop(self.take());
-    }
-}
-
-/// What is kept back until an operation has ended in which nothing may raise.
-#[derive(Default)]
-struct Held {
-    error: Mutex<Option<UnexpectedCompile>>,
-    recorded: AtomicBool,
-}
-
-impl Pending {
-    /// Error mode raises when this one ends, and not inside it: a compiler that is in the middle of something would
-    /// take that for an error of its own. Inside another that holds, that one is it.
-    #[must_use]
-    pub fn holding(mut self) -> Self {
-        if self.held.is_none() {
-            self.held = Some(Arc::default());
-            self.holds = true;
-        }
-        self
-    }
-
-    /// Whether something has been recorded inside an operation that holds.
-    pub fn has_recorded(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.recorded.load(Ordering::Relaxed))
-    }
-
-    /// What to raise now, of what this one gives and what was kept back.
-    fn release(&self, error: Option<UnexpectedCompile>, failed: bool) -> Option<UnexpectedCompile> {
-        let Some(held) = &self.held else { return error };
-        if self.holds {
-            // It raises already.
-            return error.or_else(|| held.error.lock().take()).filter(|_| !failed);
-        }
-        held.recorded.store(true, Ordering::Relaxed);
-        if let Some(error) = error {
-            held.error.lock().get_or_insert(error);
-        }
-        None
-    }
-
-    /// Shows that it goes on: on the board, and among the compiles in progress. What is only told when it is over need not
-    /// say so. Once.
-    pub fn shows(&self, about: About<'_>) {
-        let mut state = self.shown.state.lock();
-        if state.is_none() {
-            let runtime = self.outermost.then(|| about.runtime.to_owned());
-            runtime.iter().for_each(|runtime| self.shown.metrics.begin(runtime));
-            let when = (self.started, !self.outermost, self.armed);
-            *state = Some((self.shown.board.begin(about, &self.scope, when), runtime));
-        }
-    }
-
-    /// It does not go on, though its end is not recorded yet, and may never be.
-    pub fn hides(&self) {
-        drop(self.shown.take());
-    }
-
-    /// When it began.
-    pub fn started(&self) -> UnixNanos {
-        self.started
-    }
-
-    /// How long it has been going on.
-    pub fn elapsed(&self) -> Duration {
-        self.clock.elapsed()
-    }
-
-    /// How many requests wait.
-    pub fn waiting(&self) -> usize {
-        self.scope.waiting()
-    }
-
-    /// Whether it began after arming.
-    pub fn is_armed(&self) -> bool {
-        self.armed
-    }
-}
+pub use pending::Pending;
+use pending::Shown;
+pub use unexpected::{ERROR_TYPE, UnexpectedCompile};
 
 /// What became of a stall.
 pub struct Recorded {
@@ -321,7 +200,7 @@ impl Monitor {
     }
 
     fn shown(&self) -> Shown {
-        Shown { board: Arc::clone(&self.board), metrics: Arc::clone(&self.sinks.metrics), state: Mutex::default() }
+        Shown::new(&self.board, &self.sinks.metrics)
     }
 
     /// A stall begins that waits where `other` does, and nests in nothing.

@@ -30,7 +30,7 @@ pub const ROOMS: &[&[&str]] = &[
     // Where it goes.
     &["export"],
     &["manifest"],
-    &["monitor.rs"],
+    &["monitor.rs", "monitor"],
     &["installed"],
     // Programs of their own.
     &["findings"],
