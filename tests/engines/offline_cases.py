@@ -65,13 +65,13 @@ def engine(**options: Any) -> Any:
     return LLM(os.environ["MODEL"], seed=0, **sizes, **options)
 
 
-def add(llm: Any, name: str, traceparent: str | None, *, tokens: int = 2, **options: Any) -> None:
+def add(llm: Any, name: str, traceparent: str | None, *, tokens: int = 2, adapter: Any = None, **options: Any) -> None:
     from vllm import SamplingParams
 
     parameters = SamplingParams(**({"temperature": 0, "max_tokens": tokens, "ignore_eos": True} | options))
     headers = {"traceparent": traceparent} if traceparent else None
     prompt = {"prompt_token_ids": [5, 6, 7, 8]}
-    llm.llm_engine.add_request(name, prompt, parameters, trace_headers=headers)
+    llm.llm_engine.add_request(name, prompt, parameters, lora_request=adapter, trace_headers=headers)
 
 
 def finish(llm: Any) -> dict[str, list[int]]:
@@ -129,6 +129,20 @@ def one_request(parents: dict[str, str], tracing: str) -> dict[str, Any]:
     llm = engine(otlp_traces_endpoint=tracing, disable_log_stats=False)
     add(llm, "alone", parents["alone"])
     return {"tokens": finish(llm), "stats": jitspan.stats()}
+
+
+def adapters(parents: dict[str, str], tracing: str) -> dict[str, Any]:
+    """Requests with an adapter, alone and three together: their shapes meet kernels that the warm-up had not."""
+    from vllm.lora.request import LoRARequest
+
+    llm = engine(enable_lora=True, max_lora_rank=8, otlp_traces_endpoint=tracing, disable_log_stats=False)
+    adapter = LoRARequest("tiny", 1, os.path.join(os.environ["MODEL"], "adapter"))
+    add(llm, "alone", parents["alone"], tokens=3, adapter=adapter)
+    tokens = finish(llm)
+    for number in range(3):
+        add(llm, f"together-{number}", None, tokens=3, adapter=adapter)
+    finish(llm)
+    return {"tokens": tokens, "stats": jitspan.stats()}
 
 
 def for_a_picture(tracing: str) -> None:

@@ -259,15 +259,16 @@ def test_with_a_warm_disk_cache_there_are_loads_and_no_compiles(run: Run, fates:
     assert (warm["stats"]["events.load"], warm["stats"]["events.compile"]) == (loads, 0)
 
 
+@pytest.mark.parametrize("case", ["one_request", "adapters"])
 def test_the_second_start_meets_nothing_late_and_the_switch_leaves_the_replay_out(
-    run: Run, receiver: Receiver, tmp_path: Path
+    run: Run, receiver: Receiver, tmp_path: Path, case: str
 ) -> None:
     """Each with an empty cache of Triton's."""
 
     def late(name: str, **env: str) -> int:
         env |= {"JITSPAN_MANIFEST": str(tmp_path / "manifest"), "TRITON_CACHE_DIR": str(tmp_path / name)}
         tracing = f"http://127.0.0.1:{receiver.grpc_port}"
-        return run("one_request", env=env, parents={"alone": parent()[1]}, tracing=tracing)["stats"]["events.compile"]
+        return run(case, env=env, parents={"alone": parent()[1]}, tracing=tracing)["stats"]["events.compile"]
 
     found = late("first")
     assert found > 0
