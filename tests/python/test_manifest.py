@@ -98,6 +98,36 @@ def test_the_second_start_has_no_stall(run):
     assert (counts["total"], counts["warm"], counts["loaded"], counts["came"]) == (1, 1, 1, 0)
 
 
+RANK = """
+    import types
+    distributed = types.ModuleType("torch.distributed")
+    distributed.is_initialized = lambda: True
+    distributed.get_rank, distributed.get_world_size = lambda: int(os.environ["RANK"]), lambda: 2
+    sys.modules["torch.distributed"] = distributed
+    print(json.dumps(jitspan.preload(timeout=20, threads=1)))
+"""
+
+
+def test_ranks_begin_at_different_places_and_each_has_all_in_the_end(run, tmp_path):
+    run("""
+    jitspan.activate()
+    for block in (64, 128, 256, 512):
+        launch(block=block)
+    print(json.dumps(jitspan.stats()))
+    """)
+
+    def order(rank: int) -> list[str]:
+        """The blocks in the order in which they were compiled."""
+        cache = tmp_path / f"rank-{rank}"
+        counts, _ = run(RANK, RANK=str(rank), TRITON_CACHE_DIR=str(cache))
+        assert (counts["total"], counts["warm"], counts["compiled"]) == (4, 4, 4)
+        files = sorted(cache.glob("*/add.ttir"), key=lambda file: file.stat().st_mtime_ns)
+        return [re.search(r"tensor<(\d+)x", file.read_text())[1] for file in files]
+
+    first, second = order(0), order(1)
+    assert second == first[2:] + first[:2]
+
+
 def test_garbage_is_counted_and_what_is_good_is_replayed(run, manifest, recorded):
     other = {**recorded, "v": 2}
     whole = json.dumps(recorded).encode()
